@@ -1,0 +1,118 @@
+"""Normalisations that keep no running state: each example is normalised by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from cnn_jax.layers.layer import (
+    Layer,
+    Parameters,
+    check_features,
+    check_floating,
+    check_int,
+    check_parameters,
+    check_shape,
+)
+
+
+def group_norm(
+    groups: int, *, spatial: int = 2, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32
+) -> Layer:
+    """Normalise each example's channels in `groups` groups, over all positions.
+
+        y = (x - mean) / sqrt(variance + epsilon) * scale + bias
+
+    Mean and variance are taken, for each example, over the `spatial` dimensions and the channels of
+    a group; `scale` and `bias` are `[channels]`. One group per channel is instance normalisation.
+    Statistics are computed in float32 at least; the output has the input's dtype.
+    Source: Wu and He, 'Group normalization', ECCV 2018.
+
+    Raises:
+        ValueError: `groups` does not divide the channels, or `epsilon` is not positive.
+
+    >>> import jax, jax.numpy as jnp, cnn_jax as cnn
+    >>> layer = cnn.group_norm(2)
+    >>> params = layer.init(jax.random.key(0), (1, 2, 4))
+    >>> layer.apply(params, jnp.array([[[1.0, 1.0, 0.0, 4.0], [3.0, 3.0, 4.0, 0.0]]])).round(3)
+    Array([[[-1., -1., -1.,  1.],
+            [ 1.,  1.,  1., -1.]]], dtype=float32)
+    """
+    kind = "group_norm"
+    groups = check_int(kind, "groups", groups)
+    spatial = check_int(kind, "spatial", spatial, least=0)
+
+    def normalise(x: jax.Array) -> jax.Array:
+        if x.shape[-1] % groups:
+            raise ValueError(f"{kind}: {groups} groups do not divide {x.shape[-1]} channels")
+        grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
+        axes = (*range(x.ndim - 1 - spatial, x.ndim - 1), x.ndim)
+        return _standardise(grouped, axes, epsilon).reshape(x.shape)
+
+    return _normalisation(kind, spatial + 1, normalise, epsilon, dtype, groups)
+
+
+def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32) -> Layer:
+    """Normalise the channels at each position.
+
+        y = (x - mean) / sqrt(variance + epsilon) * scale + bias
+
+    Mean and variance are taken over the last dimension; `scale` and `bias` are `[channels]`.
+    Source: Ba et al., 'Layer normalization', 2016.
+
+    >>> import jax, jax.numpy as jnp, cnn_jax as cnn
+    >>> layer = cnn.layer_norm()
+    >>> params = layer.init(jax.random.key(0), (2,))
+    >>> layer.apply(params, jnp.array([[3.0, 5.0], [9.0, 1.0]])).round(3)
+    Array([[-1.,  1.],
+           [ 1., -1.]], dtype=float32)
+    """
+    return _normalisation(
+        "layer_norm", 1, lambda x: _standardise(x, (-1,), epsilon), epsilon, dtype, 1
+    )
+
+
+def _standardise(x: jax.Array, axes: Sequence[int], epsilon: float) -> jax.Array:
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    centred = wide - wide.mean(axes, keepdims=True)
+    variance = jnp.square(centred).mean(axes, keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+
+
+def _normalisation(
+    kind: str,
+    rank: int,
+    normalise: Callable[[jax.Array], jax.Array],
+    epsilon: float,
+    dtype: DTypeLike,
+    groups: int,
+) -> Layer:
+    if not (math.isfinite(epsilon) and epsilon > 0):
+        raise ValueError(f"{kind}: epsilon must be positive and finite, got {epsilon!r}")
+    check_floating(kind, dtype)
+
+    def init(key: jax.Array, shape: Sequence[int], /) -> dict[str, Any]:
+        del key
+        sizes = check_shape(kind, shape, rank if kind == "group_norm" else None)
+        if not sizes or sizes[-1] % groups:
+            raise ValueError(f"{kind}: {groups} groups do not divide the channels of {sizes}")
+        return {"scale": jnp.ones(sizes[-1:], dtype), "bias": jnp.zeros(sizes[-1:], dtype)}
+
+    def apply(params: Parameters, x: jax.Array, /, *, rng: jax.Array | None = None) -> jax.Array:
+        del rng
+        check_features(kind, x, rank)
+        check_parameters(kind, params, {"scale": x.shape[-1:], "bias": x.shape[-1:]}, x)
+        if not jnp.issubdtype(x.dtype, jnp.floating) or x.dtype != params["scale"].dtype:
+            raise TypeError(
+                f"{kind}: x must be floating and of the parameters' dtype, "
+                f"got x {x.dtype} and scale {params['scale'].dtype}"
+            )
+        scale, bias = (jnp.broadcast_to(params[name], x.shape) for name in ("scale", "bias"))
+        return normalise(x) * scale + bias
+
+    return Layer(init, apply, kind)
