@@ -1,0 +1,22 @@
+"""What was chosen for one operation, and why."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+
+
+class Choice(NamedTuple):
+    """A kernel's name, the reason for it, and the function of the operands that runs it.
+
+    `build` is None where the stock rule stays.
+    """
+
+    kernel: str
+    reason: str
+    build: Callable[..., jax.Array] | None
+
+
+def stock(reason: str) -> Choice:
+    """XLA's own kernel."""
+    return Choice("stock XLA", reason, None)

@@ -1,0 +1,84 @@
+"""Which kernel an operation gets: the first that applies and is known to win, else XLA's own."""
+
+import enum
+
+from jax import lax
+
+from cnn_jax.cpu import convolution, native_library, onednn, pooling, xla_convolution
+from cnn_jax.cpu.choice import Choice, stock
+from cnn_jax.cpu.settings import FAMILIES
+
+
+class Place(enum.Enum):
+    """Where the lowered operation will run."""
+
+    HERE = "in this process, on one device"
+    PARTITIONED = "split over several devices by XLA's partitioner"
+    EXPORTED = "elsewhere, exported"
+
+
+POOLING = (
+    lax.reduce_window_max_p,
+    lax.reduce_window_min_p,
+    lax.reduce_window_sum_p,
+    lax.select_and_scatter_add_p,
+    lax.select_and_gather_add_p,
+)
+PRIMITIVES = (lax.conv_general_dilated_p, *POOLING)
+
+
+def choose(
+    primitive,
+    avals_in,
+    avals_out,
+    params,
+    place: Place = Place.HERE,
+    kernels: tuple[str, ...] = FAMILIES,
+) -> Choice:
+    """The kernel for one equation, from its abstract values and parameters alone."""
+    sizes = [size for aval in (*avals_in, *avals_out) for size in aval.shape]
+    if not all(isinstance(size, int) for size in sizes):
+        return stock("a size is not known when the program is compiled")
+    if primitive is lax.conv_general_dilated_p:
+        return _convolution(avals_in, avals_out, params, place, kernels)
+    if "pooling" not in kernels:
+        return stock("the pooling kernels are switched off")
+    return pooling.choose(primitive, avals_in, params)
+
+
+def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
+    lhs, rhs = avals_in
+    (out,) = avals_out
+    if not lhs.dtype == rhs.dtype == out.dtype:
+        return stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
+    described = convolution.describe(lhs, rhs, out, params)
+    candidates = (
+        (_onednn(described, place), "onednn"),
+        (lambda: xla_convolution.choose(described), "xla"),
+    )
+    reasons = []
+    for candidate, family in candidates:
+        if family not in kernels:
+            reasons.append(f"the {family} kernels are switched off")
+            continue
+        choice = candidate()
+        if choice.build is not None:
+            return choice
+        reasons.append(choice.reason)
+    return stock("; ".join(reasons))
+
+
+def _onednn(described: convolution.Convolution, place: Place):
+    def candidate() -> Choice:
+        # A call of the library can't be split by the partitioner, nor found by another process.
+        if place is not Place.HERE:
+            return stock(f"it runs {place.value}")
+        try:
+            made = onednn.plan(described)
+        except native_library.NativeLibraryError:
+            return stock("the native library is missing; see status()")
+        if isinstance(made, str):
+            return stock(made)
+        return Choice("oneDNN", described.kind.value, onednn.call(described, made))
+
+    return candidate

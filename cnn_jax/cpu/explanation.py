@@ -1,0 +1,128 @@
+"""`explain(fn, *args)`: the kernel of each convolution and pooling in a program, and why."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import jax
+from jax import lax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+from cnn_jax.cpu import convolution
+from cnn_jax.cpu.choose import PRIMITIVES, choose
+from cnn_jax.cpu.installation import current
+from cnn_jax.cpu.settings import resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One operation of a program; `times` counts the rounds of the loops around it."""
+
+    operation: str
+    shapes: str
+    times: int
+    flops: int | None
+    kernel: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """The operations of a program, in its order; printed, a table."""
+
+    rows: tuple[Row, ...]
+
+    def __str__(self) -> str:
+        """A table with a line for each operation, and the share of the work that is fast."""
+        if not self.rows:
+            return "no convolution or pooling"
+        header = ("operation", "shapes", "times", "MFLOP", "kernel", "why")
+        lines = [header] + [
+            (
+                row.operation,
+                row.shapes,
+                str(row.times),
+                "" if row.flops is None else f"{row.flops / 1e6:.1f}",
+                row.kernel,
+                row.reason,
+            )
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        numeric = (2, 3)
+        return "\n".join(
+            "  ".join(
+                text.rjust(width) if column in numeric else text.ljust(width)
+                for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )
+
+
+def explain(function: Callable, *args, **kwargs) -> Explanation:
+    """The kernel that each convolution and pooling of `function(*args, **kwargs)` gets, and why.
+
+    The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
+    are those of the standing installation, or of `install()`'s defaults where there is none, for
+    a program on one device. FLOPs count a multiply-add as two.
+
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from cnn_jax import cpu
+        >>> x = jax.ShapeDtypeStruct((1, 8, 8, 1), jnp.float64)
+        >>> pool = lambda x: jax.lax.reduce_window(
+        ...     x, -jnp.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        >>> [row.operation for row in cpu.explain(pool, x).rows]
+        ['max-pool']
+    """
+    standing = current()
+    kernels = standing.settings.kernels if standing else resolve().kernels
+    jaxpr = jax.make_jaxpr(function)(*args, **kwargs)
+    return Explanation(tuple(_rows(jaxpr.jaxpr, 1, kernels)))
+
+
+_NAMES = {
+    lax.reduce_window_max_p: "max-pool",
+    lax.reduce_window_min_p: "min-pool",
+    lax.reduce_window_sum_p: "sum-pool",
+    lax.select_and_scatter_add_p: "max-pool gradient",
+    lax.select_and_gather_add_p: "max-pool tangent",
+}
+
+
+def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
+    for equation in jaxpr.eqns:
+        if equation.primitive in PRIMITIVES:
+            yield _row(equation, times, kernels)
+        inner_times = times
+        if equation.primitive.name == "scan":
+            inner_times *= equation.params["length"]
+        for inner in _inner_jaxprs(equation.params):
+            yield from _rows(inner, inner_times, kernels)
+
+
+def _row(equation, times: int, kernels: tuple[str, ...]) -> Row:
+    avals_in = [variable.aval for variable in equation.invars]
+    avals_out = [variable.aval for variable in equation.outvars]
+    choice = choose(equation.primitive, avals_in, avals_out, equation.params, kernels=kernels)
+    flops = None
+    name = _NAMES.get(equation.primitive)
+    if name is None:
+        (lhs, rhs), (out,) = avals_in, avals_out
+        described = convolution.describe(lhs, rhs, out, equation.params)
+        name, flops = f"convolution, {described.kind.value}", described.flops
+    inputs = " * ".join(_shape(aval) for aval in avals_in)
+    shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"
+    return Row(name, shapes, times, flops, choice.kernel, choice.reason)
+
+
+def _shape(aval) -> str:
+    return f"{aval.dtype}[{','.join(map(str, aval.shape))}]"
+
+
+def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
+    for value in params.values():
+        for item in value if isinstance(value, (tuple, list)) else (value,):
+            if isinstance(item, ClosedJaxpr):
+                yield item.jaxpr
+            elif isinstance(item, Jaxpr):
+                yield item

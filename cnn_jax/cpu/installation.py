@@ -1,0 +1,145 @@
+"""Puts the rules in the place of JAX's own, and takes them away again."""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterable, Iterator
+
+import jax
+from jax.interpreters import mlir
+
+from cnn_jax.cpu import memory, native_library, private, rules
+from cnn_jax.cpu.choose import PRIMITIVES
+from cnn_jax.cpu.settings import Settings, resolve
+
+
+@dataclasses.dataclass(frozen=True)
+class Installation:
+    """What stands now, and what stood before."""
+
+    settings: Settings
+    saved_rules: dict
+    saved_uncacheable: frozenset
+    memory: str  # "kept", "returned", or why it can't be kept
+
+
+_lock = threading.RLock()
+_current: Installation | None = None
+
+
+def current() -> Installation | None:
+    """The installation that stands, or None."""
+    return _current
+
+
+def install(
+    *,
+    kernels: Iterable[str] | None = None,
+    strict: bool | None = None,
+    compare: bool | None = None,
+    keep_memory: bool | None = None,
+) -> None:
+    """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
+
+    Only the CPU lowering rules of six primitives change; JAX's caches are emptied, so that what
+    was compiled before gets the new kernels too. Calling it again changes the settings.
+
+    Args:
+        kernels: the families that may be used, of "onednn", "xla" and "pooling"; all by default,
+            or those in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
+        strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
+            instead (`CNN_JAX_CPU_STRICT=1`).
+        compare: each result is compared with that of XLA's own kernel, and the program fails where
+            they disagree; slow (`CNN_JAX_CPU_COMPARE=1`).
+        keep_memory: the process keeps memory that is freed, up to its highest level, which spares
+            the system from clearing the same pages at every step. On by default; off with False or
+            `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc.
+
+    Raises:
+        TypeError, ValueError: an argument or a variable is not one of those above.
+
+    Examples:
+        >>> import cnn_jax.cpu
+        >>> cnn_jax.cpu.install(keep_memory=False)
+        >>> cnn_jax.cpu.status().installed
+        True
+        >>> cnn_jax.cpu.uninstall()
+    """
+    global _current
+    settings = resolve(kernels, strict, compare, keep_memory)
+    with _lock:
+        if _current is not None and _current.settings == settings:
+            return
+        _remove()
+        if "onednn" in settings.kernels:
+            with contextlib.suppress(native_library.NativeLibraryError):
+                native_library.load()
+        saved = {primitive: private.platform_rules().get(primitive) for primitive in PRIMITIVES}
+        uncacheable = frozenset(private.uncacheable_primitives() & set(PRIMITIVES))
+        for primitive, entry in saved.items():
+            stock = private.stock_rule(primitive, entry)
+            # Equal equations of one module may stand inside and outside of shard_map, and must
+            # not share a lowered body.
+            mlir.register_lowering(
+                primitive, rules.rule(primitive, stock, settings), platform="cpu", cacheable=False
+            )
+        kept = memory.keep() or "kept" if settings.keep_memory else "returned"
+        _current = Installation(settings, saved, uncacheable, kept)
+        jax.clear_caches()
+
+
+def uninstall() -> None:
+    """Leave JAX exactly as it was before `install()`; without effect where nothing is installed."""
+    with _lock:
+        if _current is not None:
+            _remove()
+            jax.clear_caches()
+
+
+@contextlib.contextmanager
+def installed(
+    *,
+    kernels: Iterable[str] | None = None,
+    strict: bool | None = None,
+    compare: bool | None = None,
+    keep_memory: bool | None = None,
+) -> Iterator[None]:
+    """Within the `with` block, `install()` with these arguments; after it, what stood before.
+
+    Examples:
+        >>> from cnn_jax import cpu
+        >>> with cpu.installed(keep_memory=False):
+        ...     cpu.status().installed
+        True
+        >>> cpu.status().installed
+        False
+    """
+    before = _current
+    install(kernels=kernels, strict=strict, compare=compare, keep_memory=keep_memory)
+    try:
+        yield
+    finally:
+        if before is None:
+            uninstall()
+        else:
+            install(**dataclasses.asdict(before.settings))
+
+
+def _remove() -> None:
+    global _current
+    if _current is None:
+        return
+    for primitive, entry in _current.saved_rules.items():
+        if entry is None:
+            private.platform_rules().pop(primitive, None)
+        else:
+            private.platform_rules()[primitive] = entry
+        if primitive not in _current.saved_uncacheable:
+            private.uncacheable_primitives().discard(primitive)
+    if _current.memory == "kept":
+        memory.release()
+    if "onednn" in _current.settings.kernels:
+        with contextlib.suppress(native_library.NativeLibraryError):
+            native_library.release()
+    rules.chosen.clear()
+    _current = None

@@ -1,0 +1,166 @@
+#include "configuration.h"
+
+#include <limits>
+#include <numeric>
+#include <utility>
+
+namespace cnn_jax {
+namespace {
+
+constexpr int64_t kFormat = 1;
+constexpr double kMostElements = 1e12;
+constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
+
+int64_t product(const std::vector<int64_t>& sizes) {
+  return std::accumulate(sizes.begin(), sizes.end(), int64_t{1}, std::multiplies<>());
+}
+
+// Takes numbers off the front of the list; an exhausted list reads as zeros, which are refused.
+class Reader {
+ public:
+  Reader(const int64_t* numbers, size_t count) : numbers_(numbers), count_(count) {}
+
+  int64_t next() { return position_ < count_ ? numbers_[position_++] : (missing_ = true, 0); }
+
+  std::vector<int64_t> next(size_t count) {
+    std::vector<int64_t> values(count);
+    for (auto& value : values) value = next();
+    return values;
+  }
+
+  bool exhausted() const { return position_ == count_ && !missing_; }
+
+ private:
+  const int64_t* numbers_;
+  size_t count_;
+  size_t position_ = 0;
+  bool missing_ = false;
+};
+
+bool all_between(const std::vector<int64_t>& values, int64_t low, int64_t high) {
+  for (int64_t value : values) {
+    if (value < low || value > high) return false;
+  }
+  return true;
+}
+
+// Whether the strides address each of the array's elements once and nothing beyond them.
+bool dense(const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides) {
+  std::vector<bool> placed(sizes.size(), false);
+  int64_t expected = 1;
+  for (size_t round = 0; round < sizes.size(); ++round) {
+    bool found = false;
+    for (size_t axis = 0; axis < sizes.size() && !found; ++axis) {
+      if (placed[axis] || (sizes[axis] != 1 && strides[axis] != expected)) continue;
+      placed[axis] = found = true;
+      expected *= sizes[axis];
+    }
+    if (!found) return false;
+  }
+  return true;
+}
+
+std::vector<int64_t> with_front(std::vector<int64_t> front, const std::vector<int64_t>& rest) {
+  front.insert(front.end(), rest.begin(), rest.end());
+  return front;
+}
+
+}  // namespace
+
+int64_t Configuration::source_size() const { return batch * in_channels * product(input); }
+
+int64_t Configuration::weights_size() const {
+  return out_channels * (in_channels / groups) * product(window);
+}
+
+int64_t Configuration::destination_size() const { return batch * out_channels * product(output); }
+
+int64_t Configuration::multiply_adds() const {
+  return destination_size() * (in_channels / groups) * product(window);
+}
+
+bool parse(const int64_t* numbers, size_t count, Configuration* result, std::string* why) {
+  Reader reader(numbers, count);
+  Configuration c{};
+  if (reader.next() != kFormat) {
+    *why = "the configuration is of another version of the library";
+    return false;
+  }
+  const int64_t kind = reader.next();
+  const int64_t type = reader.next();
+  const int64_t rank = reader.next();
+  if (kind < 0 || kind > 2 || type < 0 || type > 1 || rank < 1 || rank > 3) {
+    *why = "unknown kind, type or rank";
+    return false;
+  }
+  const auto spatial = static_cast<size_t>(rank);
+  c.kind = static_cast<Kind>(kind);
+  c.type = static_cast<Type>(type);
+  c.groups = reader.next();
+  c.batch = reader.next();
+  c.in_channels = reader.next();
+  c.out_channels = reader.next();
+  c.input = reader.next(spatial);
+  c.output = reader.next(spatial);
+  c.window = reader.next(spatial);
+  c.stride = reader.next(spatial);
+  c.dilation = reader.next(spatial);
+  c.padding_low = reader.next(spatial);
+  c.padding_high = reader.next(spatial);
+  c.source_strides = reader.next(spatial + 2);
+  c.weights_strides = reader.next(spatial + 3);
+  c.destination_strides = reader.next(spatial + 2);
+  if (!reader.exhausted()) {
+    *why = "the configuration has the wrong length";
+    return false;
+  }
+
+  const std::vector<int64_t> counts = {c.groups, c.batch, c.in_channels, c.out_channels};
+  for (const auto& sizes : {counts, c.input, c.output, c.window, c.stride, c.dilation}) {
+    if (!all_between(sizes, 1, kLargest)) {
+      *why = "a size is zero, negative or too large";
+      return false;
+    }
+  }
+  if (c.in_channels % c.groups != 0 || c.out_channels % c.groups != 0) {
+    *why = "the groups do not divide the channels";
+    return false;
+  }
+  for (size_t axis = 0; axis < spatial; ++axis) {
+    if (c.window[axis] > 1 && c.dilation[axis] > kLargest / c.window[axis]) {
+      *why = "the dilated window is too large";
+      return false;
+    }
+    // oneDNN reads past its input where the padding covers a whole window.
+    const int64_t reach = (c.window[axis] - 1) * c.dilation[axis] + 1;
+    const int64_t low = c.padding_low[axis];
+    const int64_t high = c.padding_high[axis];
+    if (low < 0 || high < 0 || low >= reach || high >= reach) {
+      *why = "the padding is negative or as large as the dilated window";
+      return false;
+    }
+    const int64_t room = c.input[axis] + low + high - reach;
+    if (room < 0 || room / c.stride[axis] + 1 != c.output[axis]) {
+      *why = "the output's size does not follow from the input's";
+      return false;
+    }
+  }
+
+  const std::pair<std::vector<int64_t>, const std::vector<int64_t>&> arrays[] = {
+      {with_front({c.batch, c.in_channels}, c.input), c.source_strides},
+      {with_front({c.groups, c.out_channels / c.groups, c.in_channels / c.groups}, c.window),
+       c.weights_strides},
+      {with_front({c.batch, c.out_channels}, c.output), c.destination_strides}};
+  for (const auto& [sizes, strides] : arrays) {
+    double elements = 1;
+    for (int64_t size : sizes) elements *= static_cast<double>(size);
+    if (elements > kMostElements || !dense(sizes, strides)) {
+      *why = "an array is too large, or not dense";
+      return false;
+    }
+  }
+  *result = std::move(c);
+  return true;
+}
+
+}  // namespace cnn_jax

@@ -1,0 +1,44 @@
+// The description of one convolution, as it crosses from Python: a flat list of integers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cnn_jax {
+
+enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
+enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
+
+// Sizes follow the forward convolution, whatever the kind: an input gradient writes `source`, a
+// kernel gradient writes `weights`. Strides are in elements, in the logical order of each array:
+// source and destination [batch, channels, *spatial], weights [group, out, in, *window].
+struct Configuration {
+  Kind kind;
+  Type type;
+  int64_t groups;
+  int64_t batch;
+  int64_t in_channels;
+  int64_t out_channels;
+  std::vector<int64_t> input;
+  std::vector<int64_t> output;
+  std::vector<int64_t> window;
+  std::vector<int64_t> stride;
+  std::vector<int64_t> dilation;
+  std::vector<int64_t> padding_low;
+  std::vector<int64_t> padding_high;
+  std::vector<int64_t> source_strides;
+  std::vector<int64_t> weights_strides;
+  std::vector<int64_t> destination_strides;
+
+  int64_t source_size() const;
+  int64_t weights_size() const;
+  int64_t destination_size() const;
+  int64_t multiply_adds() const;
+};
+
+// Reads a configuration. Where the numbers are not those of a convolution that is safe to hand to
+// oneDNN, returns false and says why.
+bool parse(const int64_t* numbers, size_t count, Configuration* configuration, std::string* why);
+
+}  // namespace cnn_jax

@@ -1,0 +1,94 @@
+// What the library shows to the outside: one XLA handler and a few C functions.
+#include <algorithm>
+#include <cstring>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "convolution.h"
+#include "dnnl.hpp"
+#include "primitives.h"
+#include "workspace.h"
+#include "xla/ffi/api/ffi.h"
+
+#define CNN_JAX_EXPORT extern "C" __attribute__((visibility("default")))
+
+namespace cnn_jax {
+namespace {
+
+namespace ffi = xla::ffi;
+
+ffi::DataType data_type(Type type) {
+  return type == Type::kFloat32 ? ffi::DataType::F32 : ffi::DataType::BF16;
+}
+
+bool fits(const ffi::AnyBuffer& buffer, Type type, int64_t size) {
+  return buffer.element_type() == data_type(type) &&
+         static_cast<int64_t>(buffer.element_count()) == size;
+}
+
+// Operands come in the order source or destination, weights or destination; see Python's side.
+ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
+                       ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
+  try {
+    const std::vector<int64_t> key(numbers.begin(), numbers.end());
+    Configuration c;
+    std::string why;
+    if (!parse(key.data(), key.size(), &c, &why)) return ffi::Error::InvalidArgument(why);
+
+    ffi::AnyBuffer source = left, weights = right, destination = *result;
+    if (c.kind == Kind::kInputGradient) std::swap(source, destination);
+    if (c.kind == Kind::kKernelGradient) std::swap(weights, destination);
+    if (!fits(source, c.type, c.source_size()) || !fits(weights, c.type, c.weights_size()) ||
+        !fits(destination, c.type, c.destination_size())) {
+      return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
+    }
+    run(key, c, {source.untyped_data(), weights.untyped_data(), destination.untyped_data()});
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+  } catch (...) {
+    return ffi::Error::Internal("oneDNN: unknown error");
+  }
+}
+
+}  // namespace
+}  // namespace cnn_jax
+
+CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_convolution(XLA_FFI_CallFrame* call_frame);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution, cnn_jax::convolution,
+                              xla::ffi::Ffi::Bind()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>()
+                                  .Attr<xla::ffi::Span<const int64_t>>("configuration"));
+
+// Returns 1 where the convolution can be run; else 0, with the reason written to `why`.
+CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t count, char* why,
+                                                 size_t why_size) {
+  try {
+    std::string reason;
+    if (cnn_jax::supported(std::vector<int64_t>(numbers, numbers + count), &reason)) return 1;
+    if (why_size > 0) {
+      const size_t length = std::min(reason.size(), why_size - 1);
+      std::memcpy(why, reason.data(), length);
+      why[length] = '\0';
+    }
+  } catch (...) {
+    if (why_size > 0) why[0] = '\0';
+  }
+  return 0;
+}
+
+// The configuration format that this library reads; Python refuses a library of another one.
+CNN_JAX_EXPORT int cnn_jax_format() { return 1; }
+
+// Gives back the memory that the library keeps between calls.
+CNN_JAX_EXPORT void cnn_jax_release() {
+  try {
+    cnn_jax::clear_primitives();
+    cnn_jax::release_workspaces();
+  } catch (...) {
+  }
+}

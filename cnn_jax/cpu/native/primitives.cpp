@@ -1,0 +1,218 @@
+#include "primitives.h"
+
+#include <list>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+namespace cnn_jax {
+namespace {
+
+using dnnl::algorithm;
+using dnnl::memory;
+using dnnl::prop_kind;
+using Dims = memory::dims;
+
+constexpr size_t kKept = 512;  // sets of primitives kept at the most
+
+memory::data_type element(Type type) {
+  return type == Type::kFloat32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
+Dims with_front(Dims front, const std::vector<int64_t>& rest) {
+  front.insert(front.end(), rest.begin(), rest.end());
+  return front;
+}
+
+memory::format_tag channels_last(size_t rank) {
+  const memory::format_tag tags[] = {memory::format_tag::nwc, memory::format_tag::nhwc,
+                                     memory::format_tag::ndhwc};
+  return tags[rank - 1];
+}
+
+// The array as the caller holds it. Strides along axes of size 1 mean nothing, so that an array
+// may lie channels-last without its strides saying so.
+memory::desc described(const Dims& sizes, memory::data_type type, const Dims& strides) {
+  const memory::desc last(sizes, type, channels_last(sizes.size() - 2));
+  const Dims expected = last.get_strides();
+  for (size_t axis = 0; axis < sizes.size(); ++axis) {
+    if (sizes[axis] > 1 && strides[axis] != expected[axis]) {
+      return memory::desc(sizes, type, strides);
+    }
+  }
+  return last;
+}
+
+// What the convolution works on: an array that lies channels-last is used in place, any other
+// goes through the layout that oneDNN prefers.
+memory::desc working(const memory::desc& given) {
+  const Dims sizes = given.get_dims();
+  const memory::desc last(sizes, given.get_data_type(), channels_last(sizes.size() - 2));
+  if (given == last) return given;
+  return memory::desc(sizes, given.get_data_type(), memory::format_tag::any);
+}
+
+enum class Direction { kRead, kWrite };
+
+Operand operand(const memory::desc& given, const memory::desc& wanted, Direction direction) {
+  Operand result{given, wanted, {}};
+  if (given == wanted) return result;
+  const auto& from = direction == Direction::kRead ? given : wanted;
+  const auto& to = direction == Direction::kRead ? wanted : given;
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::library);
+  result.copy = dnnl::reorder(
+      dnnl::reorder::primitive_desc(engine(), from, engine(), to, attributes));
+  return result;
+}
+
+template <typename Descriptor, typename Primitive>
+std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const memory::desc& source,
+                                           const memory::desc& weights,
+                                           const memory::desc& destination,
+                                           const memory::desc& source_wanted,
+                                           const memory::desc& weights_wanted,
+                                           const memory::desc& destination_wanted, Kind kind) {
+  // oneDNN's reference kernels are plain loops, slower than XLA's.
+  if (std::string(descriptor.impl_info_str()).rfind("ref", 0) == 0) {
+    throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
+  }
+  auto result = std::make_shared<Primitives>();
+  const auto direction = [kind](Kind writes) {
+    return kind == writes ? Direction::kWrite : Direction::kRead;
+  };
+  result->convolution = Primitive(descriptor);
+  result->source = operand(source, source_wanted, direction(Kind::kInputGradient));
+  result->weights = operand(weights, weights_wanted, direction(Kind::kKernelGradient));
+  result->destination = operand(destination, destination_wanted, direction(Kind::kForward));
+  result->scratchpad = descriptor.scratchpad_desc();
+  return result;
+}
+
+struct Key {
+  std::vector<int64_t> numbers;
+  int threads;
+  bool operator<(const Key& other) const {
+    return std::tie(threads, numbers) < std::tie(other.threads, other.numbers);
+  }
+};
+
+using Entry = std::pair<Key, std::shared_ptr<const Primitives>>;
+
+struct Store {
+  std::mutex mutex;
+  std::list<Entry> entries;  // the latest used first
+  std::map<Key, std::list<Entry>::iterator> index;
+};
+
+// Never destroyed: threads of the host may still be running when the process ends.
+Store& store() {
+  static Store& instance = *std::make_unique<Store>().release();
+  return instance;
+}
+
+}  // namespace
+
+const dnnl::engine& engine() {
+  static const dnnl::engine& instance =
+      *std::make_unique<dnnl::engine>(dnnl::engine::kind::cpu, 0).release();
+  return instance;
+}
+
+std::shared_ptr<const Primitives> make_primitives(const Configuration& c) {
+  const auto type = element(c.type);
+  const bool grouped = c.groups > 1;
+
+  const auto source =
+      described(with_front({c.batch, c.in_channels}, c.input), type, c.source_strides);
+  const auto destination =
+      described(with_front({c.batch, c.out_channels}, c.output), type, c.destination_strides);
+  Dims sizes = with_front({c.groups, c.out_channels / c.groups, c.in_channels / c.groups}, c.window);
+  Dims strides = c.weights_strides;
+  if (!grouped) {
+    sizes.erase(sizes.begin());
+    strides.erase(strides.begin());
+  }
+  const memory::desc weights(sizes, type, strides);
+
+  const auto source_any = working(source);
+  const auto destination_any = working(destination);
+  const memory::desc weights_any(sizes, type, memory::format_tag::any);
+
+  Dims dilation = c.dilation;
+  for (auto& step : dilation) step -= 1;  // oneDNN counts the gaps
+
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+
+  using dnnl::convolution_backward_data;
+  using dnnl::convolution_backward_weights;
+  using dnnl::convolution_forward;
+  const auto forward = [&](prop_kind kind) {
+    return convolution_forward::primitive_desc(
+        engine(), kind, algorithm::convolution_direct, source_any, weights_any, destination_any,
+        c.stride, dilation, c.padding_low, c.padding_high, attributes);
+  };
+
+  switch (c.kind) {
+    case Kind::kForward: {
+      const auto d = forward(prop_kind::forward_inference);
+      return assemble<decltype(d), convolution_forward>(d, source, weights, destination,
+                                                        d.src_desc(), d.weights_desc(),
+                                                        d.dst_desc(), c.kind);
+    }
+    case Kind::kInputGradient: {
+      const convolution_backward_data::primitive_desc d(
+          engine(), algorithm::convolution_direct, source_any, weights_any, destination_any,
+          c.stride, dilation, c.padding_low, c.padding_high, forward(prop_kind::forward_training),
+          attributes);
+      return assemble<decltype(d), convolution_backward_data>(
+          d, source, weights, destination, d.diff_src_desc(), d.weights_desc(), d.diff_dst_desc(),
+          c.kind);
+    }
+    default: {
+      const convolution_backward_weights::primitive_desc d(
+          engine(), algorithm::convolution_direct, source_any, weights_any, destination_any,
+          c.stride, dilation, c.padding_low, c.padding_high, forward(prop_kind::forward_training),
+          attributes);
+      return assemble<decltype(d), convolution_backward_weights>(
+          d, source, weights, destination, d.src_desc(), d.diff_weights_desc(), d.diff_dst_desc(),
+          c.kind);
+    }
+  }
+}
+
+std::shared_ptr<const Primitives> find_primitives(const std::vector<int64_t>& numbers,
+                                                  const Configuration& configuration,
+                                                  int threads) {
+  Key key{numbers, threads};
+  auto& kept = store();
+  {
+    std::lock_guard<std::mutex> lock(kept.mutex);
+    const auto found = kept.index.find(key);
+    if (found != kept.index.end()) {
+      kept.entries.splice(kept.entries.begin(), kept.entries, found->second);
+      return found->second->second;
+    }
+  }
+  // Made outside the lock: it can take milliseconds, and other threads have work to do.
+  auto made = make_primitives(configuration);
+  std::lock_guard<std::mutex> lock(kept.mutex);
+  if (kept.index.count(key) != 0) return made;
+  kept.entries.emplace_front(key, made);
+  kept.index.emplace(std::move(key), kept.entries.begin());
+  if (kept.entries.size() > kKept) {
+    kept.index.erase(kept.entries.back().first);
+    kept.entries.pop_back();
+  }
+  return made;
+}
+
+void clear_primitives() {
+  std::lock_guard<std::mutex> lock(store().mutex);
+  store().index.clear();
+  store().entries.clear();
+}
+
+}  // namespace cnn_jax

@@ -1,0 +1,40 @@
+// The oneDNN primitives of one convolution, and the store that keeps the latest of them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "configuration.h"
+#include "dnnl.hpp"
+
+namespace cnn_jax {
+
+// One array as the caller holds it and as the convolution wants it, with the copy between them.
+struct Operand {
+  dnnl::memory::desc given;
+  dnnl::memory::desc wanted;
+  dnnl::reorder copy;  // empty where both are the same
+
+  bool copied() const { return static_cast<bool>(copy); }
+};
+
+struct Primitives {
+  dnnl::primitive convolution;
+  Operand source;
+  Operand weights;
+  Operand destination;
+  dnnl::memory::desc scratchpad;
+};
+
+const dnnl::engine& engine();
+
+// Throws dnnl::error where oneDNN has no kernel.
+std::shared_ptr<const Primitives> make_primitives(const Configuration& configuration);
+
+// As above, through a bounded store shared by all threads; `numbers` identify the configuration.
+std::shared_ptr<const Primitives> find_primitives(const std::vector<int64_t>& numbers,
+                                                  const Configuration& configuration, int threads);
+
+void clear_primitives();
+
+}  // namespace cnn_jax

@@ -1,0 +1,24 @@
+// How many threads oneDNN may use for a piece of work.
+#pragma once
+
+#include <cstdint>
+
+namespace cnn_jax {
+
+// The threads worth waking for so many multiply-adds; always 1 in a forked child, whose parent's
+// threads it does not have.
+int threads_for(int64_t multiply_adds);
+
+// Sets the calling thread's number of OpenMP threads, and puts the old one back.
+class ThreadCount {
+ public:
+  explicit ThreadCount(int threads);
+  ~ThreadCount();
+  ThreadCount(const ThreadCount&) = delete;
+  ThreadCount& operator=(const ThreadCount&) = delete;
+
+ private:
+  int saved_;
+};
+
+}  // namespace cnn_jax

@@ -1,0 +1,148 @@
+"""Finds and loads the native library and the oneDNN that it calls."""
+
+import ctypes
+import ctypes.util
+import functools
+import importlib.metadata
+import os
+import pathlib
+from collections.abc import Iterator
+
+import jax
+
+FORMAT = 1
+TARGET = "cnn_jax_convolution_v1"
+
+_LIBRARY = "libcnn_jax_cpu.so"
+_ONEDNN = "libdnnl.so.3"
+
+
+class NativeLibraryError(Exception):
+    """The native library can't be used; the text says why and what would help."""
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """Load the library and register its handler with XLA, once for each process.
+
+    Raises:
+        NativeLibraryError: there is no library, no oneDNN, or one of another version.
+    """
+    path = _find_library()
+    _load_onednn()
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise NativeLibraryError(f"{path} can't be loaded: {error}") from error
+    if library.cnn_jax_format() != FORMAT:
+        raise NativeLibraryError(f"{path} is of another version of cnn_jax: install it again")
+    library.cnn_jax_convolution_supported.argtypes = [
+        ctypes.POINTER(ctypes.c_int64),
+        ctypes.c_size_t,
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+    ]
+    jax.ffi.register_ffi_target(
+        TARGET, jax.ffi.pycapsule(library.cnn_jax_convolution), platform="cpu"
+    )
+    return library
+
+
+def path() -> str:
+    """The file of the native library, which is loaded."""
+    load()
+    return str(_find_library())
+
+
+def onednn_version() -> str:
+    """The version of oneDNN that the library calls."""
+    return ".".join(map(str, _version_of(_load_onednn())))
+
+
+@functools.lru_cache(maxsize=4096)
+def reason_against(configuration: tuple[int, ...]) -> str | None:
+    """Why oneDNN can't run the configuration, or None where it can."""
+    numbers = (ctypes.c_int64 * len(configuration))(*configuration)
+    why = ctypes.create_string_buffer(256)
+    library = load()
+    if library.cnn_jax_convolution_supported(numbers, len(configuration), why, len(why)):
+        return None
+    return why.value.decode() or "oneDNN has no kernel for this shape"
+
+
+def release() -> None:
+    """Give back the primitives and the memory that the library keeps between calls."""
+    load().cnn_jax_release()
+    reason_against.cache_clear()
+
+
+def _find_library() -> pathlib.Path:
+    candidates = [pathlib.Path(__file__).parent / "native" / _LIBRARY]
+    # A program run inside a checkout imports the sources, while the library lies in the
+    # installed package.
+    try:
+        distribution = importlib.metadata.distribution("cnn-jax")
+        installed = distribution.locate_file(f"cnn_jax/cpu/native/{_LIBRARY}")
+        candidates.append(pathlib.Path(str(installed)))
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise NativeLibraryError(
+        "the native library was not built: install a C++ compiler, then run "
+        "`pip install --force-reinstall --no-deps .` and look for CMake's messages with `-v`"
+    )
+
+
+@functools.cache
+def _load_onednn() -> ctypes.CDLL:
+    # libgomp reads this once, when it is loaded; its threads would otherwise spin after each
+    # convolution and keep XLA's off the cores.
+    before = os.environ.get("OMP_WAIT_POLICY")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    failures = []
+    try:
+        for path in _onednn_candidates():
+            try:
+                library = ctypes.CDLL(path)
+            except OSError as error:
+                failures.append(str(error))
+                continue
+            version = _version_of(library)
+            if version[0] == 3:
+                return library
+            failures.append(f"{path} is version {'.'.join(map(str, version))}, not 3")
+    finally:
+        if before is None:
+            del os.environ["OMP_WAIT_POLICY"]
+    raise NativeLibraryError(
+        "oneDNN is missing: `pip install onednn-cpu-gomp`, or name a library in CNN_JAX_ONEDNN "
+        f"({'; '.join(failures)})"
+    )
+
+
+class _Version(ctypes.Structure):
+    # The beginning of dnnl_version_t.
+    _fields_ = (("major", ctypes.c_int), ("minor", ctypes.c_int), ("patch", ctypes.c_int))
+
+
+def _version_of(library: ctypes.CDLL) -> tuple[int, int, int]:
+    library.dnnl_version.restype = ctypes.POINTER(_Version)
+    version = library.dnnl_version().contents
+    return version.major, version.minor, version.patch
+
+
+def _onednn_candidates() -> Iterator[str]:
+    named = os.environ.get("CNN_JAX_ONEDNN")
+    if named:
+        yield named
+        return
+    try:
+        files = importlib.metadata.files("onednn-cpu-gomp") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        if file.name == _ONEDNN:
+            yield str(pathlib.Path(str(file.locate())).resolve())
+    yield _ONEDNN

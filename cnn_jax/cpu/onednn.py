@@ -1,0 +1,242 @@
+"""Convolutions by oneDNN: which of its three operations computes one, and how to call it."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax import lax
+
+from cnn_jax.cpu import native_library
+from cnn_jax.cpu.convolution import Axes, Convolution, Kind
+
+_KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
+_TYPES = {"float32": 0, "bfloat16": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A call of the library: its configuration, and what is reversed or exchanged around it."""
+
+    configuration: tuple[int, ...]
+    exchanged: bool  # the operands change places
+    reversed_kernel: bool  # the right operand is reversed along its spatial axes
+    reversed_result: bool
+
+
+def plan(convolution: Convolution) -> Plan | str:
+    """The call that computes a convolution, or the reason why there is none."""
+    c = convolution
+    if c.dtype not in _TYPES:
+        return f"oneDNN's kernels are for float32 and bfloat16, not {c.dtype}"
+    if c.empty:
+        return "an array is empty"
+    if not 1 <= c.rank <= 3:
+        return f"oneDNN's kernels are for 1 to 3 spatial dimensions, not {c.rank}"
+    made = _MAKERS[c.kind](c)
+    if isinstance(made, str):
+        return made
+    return native_library.reason_against(made.configuration) or made
+
+
+def call(convolution: Convolution, made: Plan) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """The function of the two operands that runs the plan."""
+
+    def run(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+        if made.reversed_kernel:
+            rhs = lax.rev(rhs, convolution.rhs_axes.spatial)
+        if made.exchanged:
+            lhs, rhs = rhs, lhs
+        result = jax.ffi.ffi_call(
+            native_library.TARGET,
+            jax.ShapeDtypeStruct(convolution.out_shape, lhs.dtype),
+            vmap_method="sequential",
+        )(lhs, rhs, configuration=np.asarray(made.configuration, np.int64))
+        if made.reversed_result:
+            result = lax.rev(result, convolution.out_axes.spatial)
+        return result
+
+    return run
+
+
+def _forward(c: Convolution) -> Plan | str:
+    if any(step > 1 for step in c.lhs_dilation):
+        return "the input is dilated"
+    groups = c.feature_groups
+    source = _strides(c.lhs_shape, c.lhs_axes)
+    out, into, *window = _strides(c.rhs_shape, c.rhs_axes)
+    return _plan(
+        Kind.FORWARD,
+        c,
+        groups=groups,
+        batch=c.batch,
+        in_channels=c.in_channels,
+        out_channels=c.out_channels,
+        input=c.input,
+        output=c.output,
+        window=c.window,
+        stride=c.stride,
+        dilation=c.rhs_dilation,
+        padding_low=tuple(low for low, _ in c.padding),
+        source=source,
+        weights=[out * (c.out_channels // groups), out, into, *window],
+        destination=_strides(c.out_shape, c.out_axes),
+    )
+
+
+def _input_gradient(c: Convolution) -> Plan | str:
+    if any(step > 1 for step in c.stride):
+        return "both the input and the window move by more than one"
+    groups = c.feature_groups
+    into, out, *window = _strides(c.rhs_shape, c.rhs_axes)
+    return _plan(
+        Kind.INPUT_GRADIENT,
+        c,
+        groups=groups,
+        batch=c.batch,
+        in_channels=c.out_channels,
+        out_channels=c.in_channels,
+        input=c.output,
+        output=c.input,
+        window=c.window,
+        stride=c.lhs_dilation,
+        dilation=c.rhs_dilation,
+        padding_low=_opposite(c.padding, c.window, c.rhs_dilation),
+        source=_strides(c.out_shape, c.out_axes),
+        weights=[into * (c.out_channels // groups), out, into, *window],
+        destination=_strides(c.lhs_shape, c.lhs_axes),
+        reversed_kernel=True,
+    )
+
+
+def _kernel_gradient(c: Convolution) -> Plan | str:
+    if any(step > 1 for step in c.lhs_dilation):
+        return _transposed_kernel_gradient(c)
+    groups = c.batch_groups
+    into, out, *window = _strides(c.out_shape, c.out_axes)
+    return _plan(
+        Kind.KERNEL_GRADIENT,
+        c,
+        groups=groups,
+        batch=c.in_channels,
+        in_channels=c.batch,
+        out_channels=c.out_channels,
+        input=c.input,
+        output=c.window,
+        window=c.output,
+        stride=c.rhs_dilation,
+        dilation=c.stride,
+        padding_low=tuple(low for low, _ in c.padding),
+        source=_strides(c.lhs_shape, _swapped(c.lhs_axes)),
+        weights=[out * (c.out_channels // groups), out, into, *window],
+        destination=_strides(c.rhs_shape, _swapped(c.rhs_axes)),
+    )
+
+
+def _transposed_kernel_gradient(c: Convolution) -> Plan | str:
+    # The kernel gradient of a transposed convolution is that of the convolution it transposes,
+    # with source and destination exchanged and the kernel reversed.
+    if any(step > 1 for step in c.rhs_dilation):
+        return "both operands are dilated"
+    groups = c.batch_groups
+    out, into, *window = _strides(c.out_shape, c.out_axes)
+    return _plan(
+        Kind.KERNEL_GRADIENT,
+        c,
+        groups=groups,
+        batch=c.in_channels,
+        in_channels=c.out_channels,
+        out_channels=c.batch,
+        input=c.window,
+        output=c.input,
+        window=c.output,
+        stride=c.lhs_dilation,
+        dilation=c.stride,
+        padding_low=_opposite(c.padding, c.output, c.stride),
+        source=_strides(c.rhs_shape, _swapped(c.rhs_axes)),
+        weights=[into * (c.out_channels // groups), out, into, *window],
+        destination=_strides(c.lhs_shape, _swapped(c.lhs_axes)),
+        exchanged=True,
+        reversed_result=True,
+    )
+
+
+_MAKERS = {
+    Kind.FORWARD: _forward,
+    Kind.INPUT_GRADIENT: _input_gradient,
+    Kind.KERNEL_GRADIENT: _kernel_gradient,
+}
+
+
+def _plan(
+    kind: Kind,
+    c: Convolution,
+    *,
+    groups,
+    batch,
+    in_channels,
+    out_channels,
+    input,
+    output,
+    window,
+    stride,
+    dilation,
+    padding_low,
+    source,
+    weights,
+    destination,
+    exchanged=False,
+    reversed_kernel=False,
+    reversed_result=False,
+) -> Plan | str:
+    padding_high = []
+    for i, o, w, s, d, low in zip(
+        input, output, window, stride, dilation, padding_low, strict=True
+    ):
+        reach = (w - 1) * d + 1
+        # Any of `s` high paddings gives the same output; a window need not touch the last inputs.
+        exact = (o - 1) * s + reach - i - low
+        high = max(exact, 0) if exact > -s else exact
+        if low < 0 or high < 0:
+            return "the padding is negative"
+        if low >= reach or high >= reach:
+            return "the padding is as large as the window"
+        padding_high.append(high)
+    configuration = (
+        native_library.FORMAT,
+        _KINDS[kind],
+        _TYPES[c.dtype],
+        c.rank,
+        groups,
+        batch,
+        in_channels,
+        out_channels,
+        *input,
+        *output,
+        *window,
+        *stride,
+        *dilation,
+        *padding_low,
+        *padding_high,
+        *source,
+        *weights,
+        *destination,
+    )
+    return Plan(configuration, exchanged, reversed_kernel, reversed_result)
+
+
+def _strides(shape: tuple[int, ...], axes: Axes) -> list[int]:
+    row_major = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    return [row_major[axis] for axis in (axes.first, axes.second, *axes.spatial)]
+
+
+def _swapped(axes: Axes) -> Axes:
+    return Axes(axes.second, axes.first, axes.spatial)
+
+
+def _opposite(padding, window, dilation) -> tuple[int, ...]:
+    # The low padding of the convolution whose gradient has this one.
+    return tuple(
+        (w - 1) * d - low for (low, _), w, d in zip(padding, window, dilation, strict=True)
+    )

@@ -1,0 +1,49 @@
+"""Every name that JAX keeps to itself and this package relies on.
+
+A test pins each name and what is used of it, so that a new JAX fails there and nowhere else.
+"""
+
+from jax._src.interpreters import mlir
+from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
+
+PLATFORM = "cpu"
+
+
+def platform_rules() -> dict:
+    """The table of lowering rules for the CPU, from primitive to entry."""
+    return mlir._platform_specific_lowerings[PLATFORM]
+
+
+def common_rules() -> dict:
+    """The table of lowering rules for every platform."""
+    return mlir._lowerings
+
+
+def uncacheable_primitives() -> set:
+    """Primitives whose lowered body JAX doesn't share between equal equations of a module."""
+    return mlir._uncacheable_primitives
+
+
+def stock_rule(primitive, saved_entry):
+    """The function that lowers a primitive where nothing is installed."""
+    entry = saved_entry if saved_entry is not None else common_rules()[primitive]
+    return entry.rule
+
+
+def automatically_partitioned(context) -> bool:
+    """Whether XLA's partitioner will split the operation over several devices.
+
+    Inside `shard_map` over all axes of the mesh each device has its own, whole operation.
+    """
+    axis_context = context.module_context.axis_context
+    if isinstance(axis_context, ShardingContext):
+        return axis_context.num_devices > 1
+    if isinstance(axis_context, SPMDAxisContext):
+        automatic = set(axis_context.mesh.axis_names) - set(axis_context.manual_axes)
+        return any(axis_context.mesh.shape[name] > 1 for name in automatic)
+    return False
+
+
+def exporting(context) -> bool:
+    """Whether the module is lowered by `jax.export`, to be run elsewhere."""
+    return bool(context.module_context.lowering_parameters.for_export)

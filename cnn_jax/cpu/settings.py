@@ -1,0 +1,82 @@
+"""What `install()` was told, by its arguments or by environment variables."""
+
+import dataclasses
+import os
+from collections.abc import Iterable
+
+FAMILIES = ("onednn", "xla", "pooling")
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off", "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The choices that stand while the package is installed."""
+
+    kernels: tuple[str, ...] = FAMILIES
+    strict: bool = False
+    compare: bool = False
+    keep_memory: bool = True
+
+
+def resolve(
+    kernels: Iterable[str] | None = None,
+    strict: bool | None = None,
+    compare: bool | None = None,
+    keep_memory: bool | None = None,
+) -> Settings:
+    """Settings from arguments; what is None comes from the environment, else from the defaults.
+
+    Raises:
+        TypeError: `kernels` is not a sequence of names.
+        ValueError: an unknown kernel family, or an environment variable that is not understood.
+
+    Examples:
+        >>> resolve(kernels=["pooling"]).kernels
+        ('pooling',)
+    """
+    defaults = Settings()
+    return Settings(
+        kernels=_families(kernels),
+        strict=_switch(strict, "CNN_JAX_CPU_STRICT", defaults.strict),
+        compare=_switch(compare, "CNN_JAX_CPU_COMPARE", defaults.compare),
+        keep_memory=_switch(keep_memory, "CNN_JAX_CPU_KEEP_MEMORY", defaults.keep_memory),
+    )
+
+
+def _families(kernels: Iterable[str] | None) -> tuple[str, ...]:
+    source = "kernels"
+    if kernels is None:
+        text = os.environ.get("CNN_JAX_CPU_KERNELS")
+        if text is None:
+            return FAMILIES
+        source = "CNN_JAX_CPU_KERNELS"
+        kernels = [name.strip() for name in text.split(",") if name.strip()]
+    if isinstance(kernels, str):
+        raise TypeError(f"install: kernels is a sequence of names, not the string {kernels!r}")
+    kernels = tuple(kernels)
+    for name in kernels:
+        if name not in FAMILIES:
+            raise ValueError(
+                f"install: {source} has {name!r}; the kernel families are {', '.join(FAMILIES)}"
+            )
+    return tuple(name for name in FAMILIES if name in kernels)
+
+
+def _switch(given: bool | None, variable: str, default: bool) -> bool:
+    if given is not None:
+        if not isinstance(given, bool):
+            raise TypeError(
+                f"install: {variable.removeprefix('CNN_JAX_CPU_').lower()} is True or False, "
+                f"not {given!r}"
+            )
+        return given
+    text = os.environ.get(variable)
+    if text is None:
+        return default
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"install: {variable} is {text!r}; it can be 1 or 0")
