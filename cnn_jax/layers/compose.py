@@ -146,7 +146,10 @@ def _init_child(
     """
     with _naming(name):
         params = children[name].init(_fold(key, name), x.shape)
-        dtype = next((leaf.dtype for leaf in jax.tree.leaves(params)), x.dtype)
+        if not isinstance(params, Mapping):
+            raise TypeError(f"init must return a dict of arrays, got {type(params).__name__}")
+        dtypes = [leaf.dtype for leaf in jax.tree.leaves(params)]
+        dtype = next((dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.inexact)), x.dtype)
         output = jax.eval_shape(children[name].apply, params, jax.ShapeDtypeStruct(x.shape, dtype))
     return params, jax.ShapeDtypeStruct(output.shape, output.dtype)
 

@@ -135,7 +135,9 @@ def check_shape(kind: str, shape: Sequence[int], rank: int | None = None) -> tup
 
 
 def check_features(kind: str, x: jax.Array, rank: int) -> None:
-    """Raise unless `x` has at least the `rank` dimensions that the layer works on."""
+    """Raise unless `x` is an array of at least the `rank` dimensions that the layer works on."""
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{kind}: x must be an array, got {type(x).__name__}")
     if jnp.ndim(x) < rank:
         raise ValueError(
             f"{kind}: x must be [*batch, {_spatial_form(rank)[1:]}, got shape {jnp.shape(x)}"
