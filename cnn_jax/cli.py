@@ -1,0 +1,73 @@
+"""The command `cnn-jax`."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from cnn_jax import __version__
+from cnn_jax.commands.errors import UserError, describe
+from cnn_jax.commands.info import info
+from cnn_jax.commands.lecture import lecture
+from cnn_jax.commands.train import train
+
+app = typer.Typer(
+    name="cnn-jax",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Convolutional neural networks in JAX: train them, look into them, learn from them.",
+)
+app.command()(train)
+app.command()(lecture)
+app.command()(info)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cnn_jax {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, 1 (it failed) or 2 (wrong usage).
+
+    An error that the user can put right is one line on standard error.
+    """
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="cnn-jax",
+            standalone_mode=False,
+        )
+    except UserError as error:
+        return _complain(str(error), error.status)
+    except typer.TyperException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except OSError as error:
+        return _complain(describe(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain("interrupted", 130)
+    return status if isinstance(status, int) else 0
+
+
+def _complain(message: str, status: int) -> int:
+    if message:
+        print(f"cnn-jax: error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

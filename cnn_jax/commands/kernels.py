@@ -1,0 +1,19 @@
+"""The faster CPU kernels of `cnn_jax.cpu`, as the commands use them."""
+
+import importlib.util
+
+
+def install_kernels(wanted: bool = True) -> str:
+    """Install the CPU kernels where they exist and are wanted; say in a line what will run."""
+    if not wanted:
+        return "XLA's own (the CPU kernels were left off)"
+    if importlib.util.find_spec("cnn_jax.cpu") is None:
+        return "XLA's own (cnn_jax.cpu is not installed)"
+    import jax
+
+    from cnn_jax import cpu
+
+    if jax.default_backend() != "cpu":
+        return f"XLA's own, on {jax.default_backend()}"
+    cpu.install()
+    return str(cpu.status())

@@ -1,0 +1,31 @@
+"""`cnn-jax lecture`: the worked examples."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_jax.commands.errors import asked_for
+
+
+def lecture(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PART]...", help="The parts to work through; all by default."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Write the figures to this folder."),
+    ] = None,
+    list_parts: Annotated[bool, typer.Option("--list", help="List the parts and stop.")] = False,
+) -> None:
+    """Work through a lecture on convolutional networks, with every number computed."""
+    from cnn_jax import lecture
+
+    if list_parts:
+        width = max(map(len, lecture.PARTS))
+        for name, title in lecture.PARTS.items():
+            typer.echo(f"{name:{width}}  {title}")
+        return
+    with asked_for():
+        lecture.run(names or (), out)

@@ -1,0 +1,230 @@
+"""`cnn-jax train`: its options. `commands.job` does the work."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_jax.commands.settings import Settings
+
+_DATA, _NETWORK, _OPTIMISER, _OUTPUT = "Data", "Network and run", "Optimiser", "Output"
+_default = Settings()
+
+
+def train(
+    data: Annotated[
+        str, typer.Option(metavar="NAME", help="The data set: digits.", rich_help_panel=_DATA)
+    ] = _default.data,
+    held_out: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="The share of the examples that is held out to measure the accuracy on.",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.held_out,
+    split_seed: Annotated[
+        int,
+        typer.Option(
+            metavar="SEED",
+            help="Which examples are held out; it does not depend on --seed.",
+            min=0,
+            max=2**32 - 1,
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.split_seed,
+    resize: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Resize the pictures to this many pixels a side, for larger networks.",
+            min=1,
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.resize,
+    augment: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Change the pictures at random in each step: shift (by a pixel), flip or none.",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.augment,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME",
+            help="An architecture of cnn_jax.models, such as small, lenet5 or resnet.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.model,
+    epochs: Annotated[
+        int,
+        typer.Option(
+            "--epochs",
+            "-e",
+            metavar="N",
+            help="How often to go through the training examples.",
+            min=1,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.epochs,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N",
+            help="How many examples each step learns from.",
+            min=1,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.batch_size,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            "-s",
+            metavar="SEED",
+            help="Decides the initial parameters, the order of the examples and dropout.",
+            min=0,
+            max=2**32 - 1,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.seed,
+    cpu_kernels: Annotated[
+        bool,
+        typer.Option(help="Run on the faster CPU kernels.", rich_help_panel=_NETWORK),
+    ] = _default.cpu_kernels,
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="sgd, adamw, or any other optimiser of optax by its name.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.optimizer,
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            "--learning-rate",
+            "-l",
+            metavar="RATE",
+            help="The largest learning rate of the run.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.learning_rate,
+    momentum: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="The share of the last change that each step keeps. "
+            "[dim]\\[default: 0.9 for sgd][/dim]",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.momentum,
+    nesterov: Annotated[
+        bool,
+        typer.Option(
+            "--nesterov", help="Use Nesterov's form of momentum.", rich_help_panel=_OPTIMISER
+        ),
+    ] = _default.nesterov,
+    weight_decay: Annotated[
+        float,
+        typer.Option(
+            metavar="RATE",
+            help="Pulls kernels, not biases, towards zero: an L2 penalty with sgd, decoupled with "
+            "adamw and the like.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.weight_decay,
+    clip: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NORM",
+            help="Scale gradients down to this norm where they are larger.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.clip,
+    schedule: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="How the learning rate falls: constant, linear, cosine or exponential.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.schedule,
+    warmup: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="The share of the run in which the learning rate first rises from 0.",
+            rich_help_panel=_OPTIMISER,
+        ),
+    ] = _default.warmup,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="The run folder. [dim]\\[default: runs/ and the date and time][/dim]",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = _default.out,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace the run that is in the folder already.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = _default.overwrite,
+    pictures: Annotated[
+        bool,
+        typer.Option(help="Draw curves, filters, maps and mistakes.", rich_help_panel=_OUTPUT),
+    ] = _default.pictures,
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print errors alone.", rich_help_panel=_OUTPUT),
+    ] = _default.quiet,
+) -> None:
+    """Train a network on labelled pictures and keep the run in a folder.
+
+    Without options it learns handwritten digits, in well under a minute on two cores. The folder
+    holds the configuration (config.json), the numbers of every epoch (metrics.jsonl), the trained
+    parameters and, in pictures/, learning curves, filters, feature maps, a confusion matrix and
+    the worst mistakes. The same options and seed give the same network again.
+
+    Ctrl-C stops after the epoch that is running and keeps what was learned; twice stops at once.
+    """
+    from cnn_jax.commands.job import run_job
+
+    run_job(
+        Settings(
+            data=data,
+            held_out=held_out,
+            split_seed=split_seed,
+            resize=resize,
+            augment=augment,
+            model=model,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            clip=clip,
+            schedule=schedule,
+            warmup=warmup,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            cpu_kernels=cpu_kernels,
+            out=out,
+            overwrite=overwrite,
+            pictures=pictures,
+            quiet=quiet,
+        )
+    )

@@ -1,0 +1,40 @@
+"""Training: state, steps, whole epochs on the device, optimisers by name, and run folders."""
+
+from cnn_jax.train.batch import Batch
+from cnn_jax.train.epoch import make_epoch
+from cnn_jax.train.evaluate import evaluate, predict
+from cnn_jax.train.fit import Fit, Progress, fit, iterate
+from cnn_jax.train.measures import accuracy, cross_entropy
+from cnn_jax.train.named import MODELS, make_model
+from cnn_jax.train.optimizers import OPTIMIZERS, optimizer
+from cnn_jax.train.run import Run, RunWriter, check_new, load, new_run
+from cnn_jax.train.schedules import SCHEDULES, schedule
+from cnn_jax.train.state import State, create
+from cnn_jax.train.step import make_step
+
+__all__ = [
+    "MODELS",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Batch",
+    "Fit",
+    "Progress",
+    "Run",
+    "RunWriter",
+    "State",
+    "accuracy",
+    "check_new",
+    "create",
+    "cross_entropy",
+    "evaluate",
+    "fit",
+    "iterate",
+    "load",
+    "make_epoch",
+    "make_model",
+    "make_step",
+    "new_run",
+    "optimizer",
+    "predict",
+    "schedule",
+]

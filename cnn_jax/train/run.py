@@ -1,0 +1,196 @@
+"""Run folders: what a training leaves behind, and how to get it back.
+
+    config.json     what was asked for: model, data, settings, versions
+    metrics.jsonl   one line of numbers for each epoch, written as it ends
+    parameters/     the trained parameters (orbax)
+    pictures/       learning curves, filters, feature maps, confusion matrix, worst mistakes
+    result.json     the final numbers; the last file to be written, so it marks a finished run
+
+The folder appears all at once with its configuration inside, and every file in it is whole at
+every moment: a run that is killed leaves a folder without `result.json` whose metrics reach to its
+last epoch.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+
+from cnn_jax.layers import Layer
+from cnn_jax.train.files import append_line, read_json, read_lines, remove, replacing, write_json
+from cnn_jax.train.named import make_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMAT = "cnn_jax run 1"
+
+
+class RunWriter:
+    """A run folder while its training goes on; `new_run` makes one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add_record(self, record: Mapping[str, float]) -> None:
+        """Append an epoch's numbers to `metrics.jsonl`."""
+        append_line(self.path / "metrics.jsonl", record)
+
+    def save_parameters(self, params: Any) -> None:
+        """Write the parameters, in place of those that were there."""
+        import orbax.checkpoint  # takes a second, so only where it is wanted
+
+        target = self.path / "parameters"
+        with replacing(target) as hidden:
+            try:
+                with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+                    checkpointer.save(hidden.absolute(), params)
+            except (ValueError, RuntimeError) as error:
+                # Orbax writes through TensorStore, whose errors are not OSErrors.
+                raise OSError(f"{target}: {_first_line(error)}") from error
+            finally:
+                for unfinished in self.path.glob(f"{hidden.name}.orbax-checkpoint-tmp*"):
+                    remove(unfinished)
+
+    def save_picture(self, name: str, figure: "Figure") -> None:
+        """Write a figure to `pictures/NAME.png`."""
+        folder = self.path / "pictures"
+        folder.mkdir(exist_ok=True)
+        with replacing(folder / f"{name}.png") as hidden:
+            figure.savefig(hidden, format="png")
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write `result.json`, which marks the run as finished."""
+        write_json(self.path / "result.json", dict(result))
+
+
+class Run(NamedTuple):
+    """A run read back from its folder.
+
+    `params` are the trained parameters of `model`; `config`, `history` and `result` hold what
+    `config.json`, `metrics.jsonl` and `result.json` hold (`result` is None for an unfinished run).
+    """
+
+    path: Path
+    config: dict[str, Any]
+    model: Layer
+    params: Any
+    history: list[dict[str, float]]
+    result: dict[str, Any] | None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of the model's outputs."""
+        return tuple(self.config["class_names"])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one input, `(*spatial, channels)`."""
+        return tuple(self.config["input_shape"])
+
+
+def new_run(path: str | Path, config: Mapping[str, Any], *, overwrite: bool = False) -> RunWriter:
+    """Make a run folder with its `config.json` and an empty `metrics.jsonl`.
+
+    `config` must hold `model` (`{"name": ..., "classes": ...}`), `input_shape` and `class_names`;
+    the rest is free.
+
+    Raises `FileExistsError` for a folder that is not empty, unless `overwrite` is set and it is a
+    run's; other folders are never overwritten. Raises `OSError` where it can't be written.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp(), "first")
+    >>> run = new_run(path, {
+    ...     "model": {"name": "small", "classes": 2}, "input_shape": [8, 8, 1],
+    ...     "class_names": ["cat", "dog"],
+    ... })
+    >>> sorted(file.name for file in run.path.iterdir())
+    ['config.json', 'metrics.jsonl']
+    """
+    check_new(path, overwrite=overwrite)
+    target = Path(path).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as hidden:
+        hidden.mkdir()
+        write_json(hidden / "config.json", {"format": FORMAT, **config})
+        (hidden / "metrics.jsonl").touch()
+    return RunWriter(Path(path))
+
+
+def check_new(path: str | Path, *, overwrite: bool = False) -> None:
+    """Raise what `new_run` would raise about an existing `path`, without making anything."""
+    path = Path(path)
+    if _is_free(path):
+        return
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path}: a file is in the way; a run needs a folder of its own")
+    if not (path / "config.json").is_file() or not (path / "metrics.jsonl").is_file():
+        raise FileExistsError(f"{path}: the folder is not empty and holds no run; choose another")
+    if not overwrite:
+        raise FileExistsError(f"{path}: a run is there already; choose another folder or overwrite")
+
+
+def load(path: str | Path) -> Run:
+    """Read a run folder: the model, its trained parameters, and the history.
+
+    Nothing in the folder is executed: the model is made by its name in `cnn_jax.models`, and the
+    parameters are arrays alone.
+
+    Raises `FileNotFoundError` for a folder that holds no run or no parameters yet, and
+    `ValueError` for files that are damaged or do not belong together.
+
+    >>> load("no/such/run")
+    Traceback (most recent call last):
+    FileNotFoundError: no/such/run: not a run folder (there is no config.json in it)
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: not a run folder (there is no config.json in it)")
+    config = read_json(path / "config.json", "a run's configuration")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError(f"{path / 'config.json'}: not a run's configuration of format {FORMAT!r}")
+    try:
+        model = make_model(config["model"]["name"], config["model"]["classes"])
+        shape = tuple(config["input_shape"])
+        expected = jax.eval_shape(lambda key: model.init(key, shape), jax.random.key(0))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path / 'config.json'}: no usable model in it ({error})") from error
+    history = read_lines(path / "metrics.jsonl", "one JSON object on each line")
+    result = path / "result.json"
+    return Run(
+        path=path,
+        config=config,
+        model=model,
+        params=_load_parameters(path / "parameters", expected),
+        history=history,
+        result=read_json(result, "a run's result") if result.is_file() else None,
+    )
+
+
+def _load_parameters(path: Path, expected: Any) -> Any:
+    import orbax.checkpoint
+
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no parameters; the run did not get to its end")
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    target = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected
+    )
+    try:
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            return checkpointer.restore(path.absolute(), target)
+    except (ValueError, KeyError, RuntimeError, OSError) as error:
+        raise ValueError(
+            f"{path}: damaged, or not the parameters of this run's model ({_first_line(error)})"
+        ) from error
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a new folder can take this path: nothing is there, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
+def _first_line(error: Exception) -> str:
+    return re.split(r"[\n;]", str(error), maxsplit=1)[0].strip()[:300] or type(error).__name__
