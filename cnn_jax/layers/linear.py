@@ -23,11 +23,11 @@ from cnn_jax.layers.layer import (
     check_shape,
     check_window,
 )
+from cnn_jax.ops.correlate import PaddingMode
+from cnn_jax.ops.window import Padding
 
 HE_NORMAL: Initializer = he_normal()
 """He's normal initialiser: variance 2 / fan_in, which keeps the size of signals under ReLU."""
-
-Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
 
 
 def conv(
@@ -36,7 +36,7 @@ def conv(
     *,
     stride: int | Sequence[int] = 1,
     padding: Padding = "VALID",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: bool = True,
@@ -132,7 +132,7 @@ def depthwise_conv(
     multiplier: int = 1,
     stride: int | Sequence[int] = 1,
     padding: Padding = "VALID",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: int | Sequence[int] = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,
@@ -175,7 +175,7 @@ def separable_conv(
     multiplier: int = 1,
     stride: int | Sequence[int] = 1,
     padding: Padding = "VALID",
-    padding_mode: str = "zeros",
+    padding_mode: PaddingMode = "zeros",
     dilation: int | Sequence[int] = 1,
     bias: bool = True,
     kernel_init: Initializer = HE_NORMAL,

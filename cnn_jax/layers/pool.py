@@ -18,8 +18,7 @@ from cnn_jax.layers.layer import (
     check_shape,
     check_window,
 )
-
-Padding = str | int | Sequence[int] | Sequence[tuple[int, int]]
+from cnn_jax.ops.window import Padding
 
 
 def max_pool(
