@@ -46,10 +46,6 @@ class Options:
     threads: int | None = None
     overwrite: bool = False
 
-    def report_path(self, folder: Path, benchmark: str) -> Path:
-        """Where a benchmark's report goes."""
-        return folder / f"{benchmark}.json"
-
 
 @dataclasses.dataclass(frozen=True)
 class Step:
@@ -76,12 +72,12 @@ class Plan:
     steps: Sequence[Step]
     tables: Callable[[Report], Sequence[Table]]
     figures: Callable[[Report], dict[str, Figure]]
-    limits: Limits = Limits()
+    limits: Limits = dataclasses.field(default_factory=Limits)
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     findings: Callable[[list[Row]], dict[str, Any]] = lambda rows: {}
     # Steps to repeat after all others, with these limits; their rows replace the first ones.
     again: Callable[[list[Row]], Sequence[Step]] = lambda rows: ()
-    again_limits: Limits = Limits()
+    again_limits: Limits = dataclasses.field(default_factory=Limits)
 
 
 def carry_out(plan: Plan, options: Options, console: Console | None = None) -> Report:
@@ -91,12 +87,10 @@ def carry_out(plan: Plan, options: Options, console: Console | None = None) -> R
         typer.BadParameter: an option that can't be followed, before anything is measured.
     """
     console = console or new_console()
-    try:
-        cpus = machine.choose_cpus(options.threads)
-        old = _old_report(plan, options)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
-    folder = _folder(plan, options)
+    check([plan], options)
+    cpus = machine.choose_cpus(options.threads)
+    old = _old_report(plan, options)
+    folder = options.out or default_folder()
     report = Report(plan.benchmark, machine.describe(cpus), _recorded(plan, options))
     console.print(f"[bold]{plan.benchmark}[/]: {machine.summary(report.machine)}")
     started = time.monotonic()
@@ -114,6 +108,22 @@ def carry_out(plan: Plan, options: Options, console: Console | None = None) -> R
     if report.interrupted:
         raise typer.Exit(130)
     return report
+
+
+def check(plans: Sequence[Plan], options: Options) -> None:
+    """Raise `typer.BadParameter` for what would fail after measuring, or overwrite a report."""
+    folder = options.out
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise typer.BadParameter(f"--out {folder} is a file; it must be a folder")
+    try:
+        machine.choose_cpus(options.threads)
+        for plan in plans:
+            _old_report(plan, options)
+            path = (folder or Path()) / f"{plan.benchmark}.json"
+            if folder is not None and path.exists() and not options.overwrite:
+                raise ValueError(f"{path} exists; choose another --out, or --overwrite it")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def new_console() -> Console:
@@ -237,16 +247,6 @@ def _old_report(plan: Plan, options: Options) -> Report | None:
     if old.benchmark != plan.benchmark:
         raise ValueError(f"{path} is a report of {old.benchmark!r}, not of {plan.benchmark!r}")
     return old
-
-
-def _folder(plan: Plan, options: Options) -> Path:
-    folder = options.out or default_folder()
-    path = folder / f"{plan.benchmark}.json"
-    if folder.exists() and not folder.is_dir():
-        raise typer.BadParameter(f"--out {folder} is a file; it must be a folder")
-    if path.exists() and not options.overwrite:
-        raise typer.BadParameter(f"{path} exists; choose another --out, or --overwrite it")
-    return folder
 
 
 def default_folder() -> Path:

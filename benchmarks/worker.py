@@ -63,13 +63,15 @@ def main() -> None:
 def _prepare(request: dict[str, Any]) -> tuple[Job, dict[str, Any]]:
     module, name = request["factory"].split(":")
     factory: Callable[..., Job] = getattr(importlib.import_module(module), name)
+    resident = _resident_bytes()
     job = factory(request["case"], **request["options"])
     folder = Path(request["folder"])
     paths = {}
     for name, value in job.results.items():
         paths[name] = str(folder / f"{name}.npy")
         np.save(paths[name], np.asarray(value))
-    return job, {"status": "ready", "facts": dict(job.facts), "results": paths}
+    facts = {"resident_bytes_before": resident, **job.facts}
+    return job, {"status": "ready", "facts": facts, "results": paths}
 
 
 def _run(job: Job, seconds: float) -> list[float]:
@@ -106,6 +108,14 @@ def _peak_bytes(job: Job) -> int:
         job.run()
         unit = 1 if sys.platform == "darwin" else 1024
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _resident_bytes() -> int | None:
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return None
+    return pages * resource.getpagesize()
 
 
 def _ready(job: Job | None) -> Job:
