@@ -21,8 +21,9 @@ TRIALS = 4
 
 
 def use_threads() -> None:
-    """As many threads as the process may use, whatever the library's own idea is."""
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    """As many threads as the process was given, whatever the library's own idea is."""
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 def memory_formats(rank: int) -> dict[str, torch.memory_format]:
