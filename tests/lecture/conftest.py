@@ -27,7 +27,7 @@ def legible():
                 # Tick labels beyond an axis' limits exist but are not drawn.
                 if box.width == 0 or not _drawn(text, figure):
                     continue
-                assert text.get_fontsize() >= SMALLEST_TYPE, text.get_text()
+                assert float(text.get_fontsize()) >= SMALLEST_TYPE, text.get_text()
                 boxes.append((text.get_text(), box))
         for words, box in boxes:
             assert box.x0 >= 0, words

@@ -61,7 +61,7 @@ def test_numbers_contrast_with_their_cells(value, dark):
 
 def test_signs_have_colours_of_their_own():
     figure = side_by_side([Grid([[-2, 0, 2]])])
-    below, zero, above = (r.get_facecolor() for r in rectangles(figure)[:3])
+    below, zero, above = (np.array(to_rgb(r.get_facecolor())) for r in rectangles(figure)[:3])
     assert below[2] > below[0] + 0.3
     assert above[0] > above[2] + 0.3
     assert np.allclose(zero, 1, atol=0.01)
@@ -80,3 +80,15 @@ def test_panels(legible):
     figure, axes = panels("Title", 2)
     assert len(axes) == 2
     assert "Title" in legible(figure)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "size", "complaint"),
+    [(0.5, 0.52, 12, "overlap"), (0.97, 0.9, 12, "there"), (0.5, 0.9, 6, "there")],
+)
+def test_illegible_figures_are_found_out(legible, x, y, size, complaint):
+    figure, _ = panels("Title")
+    figure.text(0.5, 0.5, "here")
+    figure.text(x, y, "there", size=size)
+    with pytest.raises(AssertionError, match=complaint):
+        legible(figure)
