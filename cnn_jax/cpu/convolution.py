@@ -113,7 +113,9 @@ class Convolution:
             return Kind.KERNEL_GRADIENT
         if self.feature_groups == 1 and self.lhs_axes.second == 0 and self.lhs_axes.first > 0:
             return Kind.KERNEL_GRADIENT
-        if any(step > 1 for step in self.lhs_dilation) or self._kernel_is_exchanged:
+        if any(step > 1 for step in self.lhs_dilation):
+            return Kind.INPUT_GRADIENT
+        if self._kernel_is_exchanged and all(step == 1 for step in self.stride):
             return Kind.INPUT_GRADIENT
         return Kind.FORWARD
 

@@ -1,0 +1,172 @@
+"""Every installed kernel against the stock rule: values, gradients, their tangents and vmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnn_jax import cpu
+from cnn_jax.cpu import native_library
+
+
+@st.composite
+def convolutions(draw):
+    """Arguments of `lax.conv_general_dilated`, hostile ones among them."""
+    rank = draw(st.integers(0, 3))
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+
+    def sizes(*choices):
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    window = sizes(1, 2, 3)
+    spatial = sizes(1, 3, 5, 8)
+    rhs_dilation = sizes(1, 1, 2)
+    lhs_dilation = draw(st.sampled_from([(1,) * rank, sizes(1, 2)]))
+    padding = tuple((draw(st.integers(-1, 4)), draw(st.integers(-1, 4))) for _ in range(rank))
+    in_channels = groups * draw(st.sampled_from([1, 2, 3, 17]))
+    out_channels = groups * draw(st.sampled_from([1, 2, 5]))
+    batch = draw(st.sampled_from([0, 1, 1, 2, 3]))
+    letters = "WHD"[:rank]
+    if draw(st.booleans()):
+        dimensions = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+        shapes = (batch, *spatial, in_channels), (*window, in_channels // groups, out_channels)
+    else:
+        dimensions = (f"NC{letters}", f"OI{letters}", f"NC{letters}")
+        shapes = (batch, in_channels, *spatial), (out_channels, in_channels // groups, *window)
+    keywords = {
+        "window_strides": sizes(1, 1, 2, 3),
+        "padding": padding,
+        "lhs_dilation": lhs_dilation,
+        "rhs_dilation": rhs_dilation,
+        "dimension_numbers": dimensions,
+        "feature_group_count": groups,
+    }
+    dtype = draw(st.sampled_from(["float32"] * 6 + ["bfloat16", "bfloat16", "float16"]))
+    return shapes, dtype, keywords, draw(st.integers(0, 2**32 - 1))
+
+
+def everything(shapes, dtype, keywords, seed):
+    """The value, both gradients, their tangents and a vmap over both operands, in one program."""
+    generator = np.random.default_rng(seed)
+    x, kernel = (jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes)
+
+    def function(x, kernel):
+        return lax.conv_general_dilated(x, kernel, **keywords)
+
+    try:
+        out = jax.eval_shape(function, x, kernel)
+    except (TypeError, ValueError):
+        return None  # an output of negative size, say: refused before any rule is asked
+    weight = jnp.asarray(generator.normal(size=out.shape), dtype)
+
+    def gradients(x, kernel):
+        return jax.vjp(function, x, kernel)[1](weight)
+
+    @jax.jit
+    def compute(x, kernel):
+        both = jnp.stack([x, -x]), jnp.stack([kernel, 2 * kernel])
+        return (
+            function(x, kernel),
+            jax.jvp(gradients, (x, kernel), (jnp.sin(x), jnp.cos(kernel))),
+            jax.vmap(function)(*both),
+        )
+
+    return lambda: [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(compute(x, kernel))]
+
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 4e-2, "float16": 1e-2}
+
+
+@settings(max_examples=120)
+@given(convolutions())
+def test_drawn_convolutions_agree_with_the_stock_rule(case):
+    compute = everything(*case)
+    if compute is None:
+        return
+    cpu.uninstall()
+    stock = compute()
+    with cpu.installed(keep_memory=False):
+        fast = compute()
+    for mine, theirs in zip(fast, stock, strict=True):
+        scale = np.abs(theirs).max(initial=0) + 1e-3
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE[case[1]] * scale)
+
+
+def test_convolutions_of_every_family_member_reach_the_library(native):
+    """Forward, both gradients, strided, dilated, grouped, depthwise, transposed, 1-D to 3-D."""
+    cases = [
+        ((2, 9, 4), (3, 4, 8), {"window_strides": (2,)}, 1),
+        ((2, 9, 9, 4), (3, 3, 4, 8), {"window_strides": (1, 1)}, 1),
+        ((2, 9, 9, 4), (3, 3, 4, 8), {"window_strides": (2, 2)}, 1),
+        ((2, 9, 9, 4), (3, 3, 4, 8), {"window_strides": (1, 1), "rhs_dilation": (2, 2)}, 1),
+        ((2, 9, 9, 8), (3, 3, 4, 8), {"window_strides": (1, 1)}, 2),
+        ((2, 9, 9, 8), (3, 3, 1, 8), {"window_strides": (1, 1)}, 8),
+        ((2, 5, 5, 4), (3, 3, 4, 8), {"window_strides": (1, 1), "lhs_dilation": (2, 2)}, 1),
+        ((2, 5, 5, 5, 4), (3, 3, 3, 4, 8), {"window_strides": (1, 1, 1)}, 1),
+    ]
+    for x_shape, kernel_shape, keywords, groups in cases:
+        letters = "WHD"[: len(x_shape) - 2]
+
+        def loss(x, kernel, letters=letters, keywords=keywords, groups=groups):
+            y = lax.conv_general_dilated(
+                x,
+                kernel,
+                padding=((1, 2),) * len(letters),
+                dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+                feature_group_count=groups,
+                **keywords,
+            )
+            return jnp.sum(y * y)
+
+        shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (x_shape, kernel_shape)]
+        rows = cpu.explain(jax.grad(loss, (0, 1)), *shapes).rows
+        assert [row.kernel for row in rows] == ["oneDNN"] * 3, (x_shape, keywords, rows)
+
+
+def hostile(**changes) -> tuple[int, ...]:
+    """A forward 1-D configuration with some of its numbers changed."""
+    numbers = {
+        "format": 1, "kind": 0, "type": 0, "rank": 1, "groups": 1, "batch": 1, "in": 1, "out": 1,
+        "input": 8, "output": 6, "window": 3, "stride": 1, "dilation": 1, "low": 0, "high": 0,
+        "sn": 8, "sc": 8, "sw": 1, "wg": 3, "wo": 3, "wi": 3, "ww": 1, "dn": 6, "dc": 6, "dw": 1,
+    }  # fmt: skip
+    assert changes.keys() <= numbers.keys()
+    return tuple((numbers | changes).values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"format": 2}, "another version"),
+        ({"kind": 3}, "unknown kind"),
+        ({"rank": 4}, "unknown kind, type or rank"),
+        ({"batch": 0}, "zero, negative or too large"),
+        ({"stride": -1}, "zero, negative or too large"),
+        ({"low": 3, "output": 9}, "as large as the dilated window"),
+        ({"low": -1, "output": 5}, "negative or as large"),
+        ({"output": 7}, "does not follow"),
+        ({"groups": 2}, "do not divide"),
+        ({"sw": 2}, "not dense"),
+        ({"dilation": 2**31 - 1}, "too large"),
+    ],
+)
+def test_the_library_refuses_configurations_that_would_not_be_safe(native, changes, reason):
+    assert native_library.reason_against(hostile()) is None
+    assert reason in (native_library.reason_against(hostile(**changes)) or "")
+
+
+def test_the_library_refuses_a_configuration_of_the_wrong_length(native):
+    for wrong in (hostile()[:-1], (*hostile(), 1), ()):
+        assert native_library.reason_against(wrong)
+
+
+def test_the_handler_refuses_arrays_of_another_size(native):
+    call = jax.ffi.ffi_call(native_library.TARGET, jax.ShapeDtypeStruct((1, 6, 1), jnp.float32))
+    small = jnp.ones((1, 4, 1))
+    with pytest.raises(Exception, match="not those of the configuration"):
+        jax.block_until_ready(
+            call(small, jnp.ones((3, 1, 1)), configuration=np.asarray(hostile(), np.int64))
+        )

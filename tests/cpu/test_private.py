@@ -1,0 +1,61 @@
+"""Each private name of JAX that the package relies on, and what it relies on."""
+
+import dataclasses
+import inspect
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.interpreters import mlir
+
+from cnn_jax.cpu import private
+from cnn_jax.cpu.choose import PRIMITIVES
+
+
+def test_the_rule_tables_map_primitives_to_entries_with_a_rule():
+    assert callable(private.common_rules()[lax.conv_general_dilated_p].rule)
+    assert callable(private.platform_rules()[lax.select_and_scatter_add_p].rule)
+    assert all(
+        primitive in private.common_rules() or primitive in private.platform_rules()
+        for primitive in PRIMITIVES
+    )
+
+
+def test_uncacheable_primitives_is_a_mutable_set():
+    assert isinstance(private.uncacheable_primitives(), set)
+
+
+def test_register_lowering_takes_a_platform_and_cacheable():
+    parameters = inspect.signature(mlir.register_lowering).parameters
+    assert list(parameters)[:2] == ["prim", "rule"]
+    assert {"platform", "cacheable"} <= set(parameters)
+
+
+def test_lower_fun_takes_a_function_and_multiple_results():
+    assert list(inspect.signature(mlir.lower_fun).parameters) == ["fun", "multiple_results"]
+
+
+def test_the_lowering_context_has_the_fields_that_are_read():
+    fields = {field.name for field in dataclasses.fields(mlir.LoweringRuleContext)}
+    assert {"module_context", "avals_in", "avals_out", "tokens_out"} <= fields
+
+
+def test_convolutions_have_the_parameters_that_are_read():
+    x, kernel = jnp.ones((1, 4, 4, 1)), jnp.ones((2, 2, 1, 1))
+    dimensions = ("NHWC", "HWIO", "NHWC")
+    jaxpr = jax.make_jaxpr(
+        lambda x, kernel: lax.conv_general_dilated(
+            x, kernel, (1, 1), "VALID", dimension_numbers=dimensions
+        )
+    )(x, kernel)
+    (equation,) = jaxpr.jaxpr.eqns
+    assert equation.primitive is lax.conv_general_dilated_p
+    assert set(equation.params) >= {
+        "window_strides",
+        "padding",
+        "lhs_dilation",
+        "rhs_dilation",
+        "dimension_numbers",
+        "feature_group_count",
+        "batch_group_count",
+    }
