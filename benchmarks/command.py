@@ -59,6 +59,7 @@ class Step:
     contenders: Sequence[Contender]
     memory: bool = False
     fresh: bool = False  # new processes for this step
+    warm_up: Case | None = None  # done before it and not reported
     series: str | None = None
     work: float = 0.0
     longest: float = 2.0
@@ -93,6 +94,9 @@ def carry_out(plan: Plan, options: Options, console: Console | None = None) -> R
     folder = options.out or default_folder()
     report = Report(plan.benchmark, machine.describe(cpus), _recorded(plan, options))
     console.print(f"[bold]{plan.benchmark}[/]: {machine.summary(report.machine)}")
+    load = report.machine["load"]
+    if load is not None and load > 0.5:
+        console.print(f"[yellow]other programs are at work (load {load}): expect noise[/]")
     started = time.monotonic()
     with _terminated_as_interrupted():
         try:
@@ -174,6 +178,8 @@ def _one(
     """Measure a step; `last` has the work and seconds of each contender's last step in a series."""
     if step.fresh:
         harness.restart()
+    if step.warm_up is not None:
+        harness.measure(step.warm_up, step.contenders, progress=describe)
     taking_part, skipped = [], []
     for contender in step.contenders:
         work, seconds = last.get((step.series or "", contender.name), (1.0, 0.0))

@@ -240,7 +240,7 @@ def _mark_wrong(rows: Mapping[str, Row], results: Mapping[str, Results], case: C
         for name in results
     }
     truth = case.truth
-    if truth not in results:
+    if truth is None or truth not in results:
         # Of equals, `max` returns the first.
         truth = max(results, key=lambda name: sum(why is None for why in verdicts[name].values()))
     for name, why in verdicts[truth].items():

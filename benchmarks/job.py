@@ -16,7 +16,7 @@ class Job:
     beside the figures: compile time, the memory format that was chosen, and the like.
     """
 
-    run: Callable[[], object]
+    run: Callable[[], Any]
     results: Mapping[str, np.ndarray]
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 

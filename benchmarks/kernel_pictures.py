@@ -30,9 +30,7 @@ def figures(report: Report) -> dict[str, Figure]:
     dtypes = list(dict.fromkeys(row.settings["dtype"] for row in rows))
     if not dtypes:
         return {}
-    figure = pictures.sheet(
-        report, "Single layers under the machine's roof", 7.0 * len(dtypes), 6.0
-    )
+    figure = pictures.sheet(report, 6.5 * len(dtypes), 6.2)
     panels = figure.subplots(1, len(dtypes), squeeze=False, sharey=True)[0]
     for axes, dtype in zip(panels, dtypes, strict=True):
         _roofline(axes, report, dtype)
@@ -102,12 +100,13 @@ def _legend(figure: Figure, axes: Any, contenders: set[str], passes: set[str]) -
         for name, mark in _MARKERS.items()
         if name in passes
     ]
-    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), fontsize=8.5)
+    columns = len(marks) if len(figure.axes) > 1 else 4
+    pictures.legend(figure, "Single layers under the machine's roof", marks, columns)
 
 
 def _sweep(report: Report) -> dict[str, Figure]:
     """Installed over stock for every drawn layer and pass, sorted."""
-    figure = pictures.sheet(report, "Drawn layers: installed kernels beside JAX's own", 8.5, 5.0)
+    figure = pictures.sheet(report, 8.5, 5.0)
     axes = figure.subplots()
     ratios: dict[str, list[float]] = {}
     for row in report.rows:
@@ -124,5 +123,6 @@ def _sweep(report: Report) -> dict[str, Figure]:
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2) if t <= axes.get_ylim()[1]]
     pictures.log_ticks(axes, ticks, [f"{tick:g}" for tick in ticks], "y")
     pictures.grid(axes)
-    axes.legend(fontsize=9)
+    title = "Drawn layers: installed kernels beside JAX's own"
+    pictures.legend(figure, title, axes.get_legend_handles_labels()[0])
     return {report.benchmark: figure}

@@ -17,6 +17,7 @@ from benchmarks.harness import Case, Contender, Limits, Row
 from benchmarks.layer import CONV_PASSES, POOL_PASSES, QUICK_TABLE, TABLE, Layer, draw
 from benchmarks.report import Report, milliseconds
 from benchmarks.statistics import geometric_mean, paired_ratio
+from benchmarks.training import ratio_text
 
 STOCK, INSTALLED, TORCH = "stock", "cpu", "torch"
 CONTENDERS = (
@@ -216,7 +217,7 @@ def _table(report: Report, dtype: str) -> Table:
         name = settings["layer"] if settings["layer"] != previous else ""
         previous = settings["layer"]
         stock, installed, torch = (by_key.get((case, n)) for n in (STOCK, INSTALLED, TORCH))
-        ratios = [_ratio(stock, installed), _ratio(installed, torch)]
+        ratios = [ratio_text(stock, installed), ratio_text(installed, torch)]
         cells = [_milliseconds(row) for row in mine]
         table.add_row(name, settings["pass"], *cells, *ratios, *_rates(installed, best))
     return table
@@ -228,12 +229,6 @@ def _milliseconds(row: Row | None) -> str:
     if not row.timed:
         return f"[red]{row.status}[/]"
     return milliseconds(row.spread.median).removesuffix(" ms")
-
-
-def _ratio(over: Row | None, under: Row | None) -> str:
-    if over is None or under is None or not (over.timed and under.timed):
-        return ""
-    return str(paired_ratio(over.samples, under.samples))
 
 
 def _rates(row: Row | None, best: dict[str, float]) -> list[str]:

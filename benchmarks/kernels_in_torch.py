@@ -11,7 +11,7 @@ from benchmarks.layer import Layer, arrays
 from benchmarks.networks.channels_first import first, kernel_in_out, kernel_out_in, last
 from benchmarks.steps_in_torch import fastest, memory_formats, use_threads
 
-_functional = torch.nn.functional
+_functional: Any = torch.nn.functional
 _CONVOLUTIONS = {1: _functional.conv1d, 2: _functional.conv2d, 3: _functional.conv3d}
 _MAX_POOLS = {1: _functional.max_pool1d, 2: _functional.max_pool2d, 3: _functional.max_pool3d}
 _AVG_POOLS = {1: _functional.avg_pool1d, 2: _functional.avg_pool2d, 3: _functional.avg_pool3d}

@@ -148,8 +148,8 @@ class Layer:
 
 
 def _product(sizes: Shape) -> str:
-    # A lone number could be taken for channels.
-    return "x".join(map(str, sizes)) if len(sizes) > 1 else f"{sizes[0]}x"
+    text = "x".join(map(str, sizes))
+    return text if "x" in text else f"{text}x"  # A lone number could be taken for channels.
 
 
 TABLE = (

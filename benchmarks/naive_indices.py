@@ -69,11 +69,12 @@ class Windows:
     def bases(self) -> np.ndarray:
         """The flat index of the first number under the window, for each output position."""
         corners = np.indices(self.output, np.int32).reshape(self.rank, -1) * self.stride
-        return np.ravel_multi_index(tuple(corners), self.shape).astype(np.int32)
+        return np.asarray(np.ravel_multi_index(tuple(corners), self.shape), np.int32)
 
     def offsets(self) -> np.ndarray:
         """How far each tap is from the first."""
-        return np.ravel_multi_index(tuple(np.array(self.taps).T), self.shape).astype(np.int32)
+        taps = np.ravel_multi_index(tuple(np.array(self.taps).T), self.shape)
+        return np.asarray(taps, np.int32)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Draw `x`, `kernel` and the output's cotangent `dy`."""

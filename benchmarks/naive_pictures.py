@@ -28,12 +28,13 @@ def figures(report: Report) -> dict[str, Figure]:
     kinds = list(dict.fromkeys(key[:2] for key in found))
     passes = list(dict.fromkeys(key[2] for key in found))
     width, height = max(6.5, 3.9 * len(kinds)), 1.6 + 3.4 * len(passes)
-    figure = pictures.sheet(report, "Naive loops and vectorised kernels", width, height)
+    figure = pictures.sheet(report, width, height)
     panels = figure.subplots(len(passes), len(kinds), squeeze=False, sharey=True, sharex="col")
+    ends = {}
     for row, which in zip(panels, passes, strict=True):
         for axes, (operation, rank) in zip(row, kinds, strict=True):
-            for contender, line in found.get((operation, rank, which), {}).items():
-                _draw(axes, contender, line)
+            lines = found.get((operation, rank, which), {})
+            ends[axes] = [_draw(axes, contender, line) for contender, line in lines.items()]
             name = "correlation" if operation == "correlate" else "max-pooling"
             axes.set_title(f"{name} {rank}-D, {which}", loc="left")
             axes.set(xscale="log", yscale="log")
@@ -41,11 +42,22 @@ def figures(report: Report) -> dict[str, Figure]:
         row[0].set_ylabel("milliseconds")
     for axes in panels[-1]:
         axes.set_xlabel("numbers in the input")
-    _legend(figure, panels[0][0], {row.contender for row in report.rows if row.timed})
+    for axes, texts in ends.items():
+        pictures.label_ends(axes, [text for text in texts if text is not None])
+    contenders = {row.contender for row in report.rows if row.timed}
+    marks = [
+        panels[0][0].plot([], [], color=colour, marker="o", markersize=4, label=name)[0]
+        for name, colour in _COLOURS.items()
+        if name in contenders
+    ]
+    marks += panels[0][0].plot([], [], color=FAINT, linestyle=":", label="compile time of each")
+    columns = len(marks) if len(kinds) > 3 else 2
+    pictures.legend(figure, "Naive loops and vectorised kernels", marks, columns)
     return {"naive": figure}
 
 
-def _draw(axes: Any, contender: str, line: list[Row]) -> None:
+def _draw(axes: Any, contender: str, line: list[Row]) -> tuple[float, float, str, str] | None:
+    """Draw times with quartiles, and compile times; return the exponent for the line's end."""
     colour = _COLOURS.get(contender, INK)
     sizes = np.array([naive.numbers(row) for row in line], float)
     spreads = [row.spread for row in line]
@@ -64,24 +76,6 @@ def _draw(axes: Any, contender: str, line: list[Row]) -> None:
         compile_times = 1e3 * np.array(compiled, float)
         axes.plot(sizes, compile_times, color=colour, linestyle=":", linewidth=1, alpha=0.7)
     fit = growth(sizes, times)
-    if fit is not None:
-        axes.annotate(
-            f"$n^{{{fit.exponent:.1f}}}$",
-            (sizes[-1], 1e3 * times[-1]),
-            (5, 0),
-            textcoords="offset points",
-            color=colour,
-            fontsize=9,
-            va="center",
-            annotation_clip=False,
-        )
-
-
-def _legend(figure: Figure, axes: Any, contenders: set[str]) -> None:
-    marks = [
-        axes.plot([], [], color=colour, marker="o", markersize=4, label=name)[0]
-        for name, colour in _COLOURS.items()
-        if name in contenders
-    ]
-    marks += axes.plot([], [], color=FAINT, linestyle=":", label="compile time of each")
-    figure.legend(handles=marks, loc="outside upper center", ncols=3, fontsize=9)
+    if fit is None:
+        return None
+    return float(sizes[-1]), float(1e3 * times[-1]), f"$n^{{{fit.exponent:.1f}}}$", colour

@@ -3,48 +3,78 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import machine
 from benchmarks.report import Report
-from cnn_jax.plots.style import BLUE, FAINT, GREEN, GRID, INK, ORANGE, RED, new_figure
+from cnn_jax.plots.style import BLUE, FAINT, GREEN, GRID, INK, ORANGE, RED
 
 PURPLE, BROWN, TEAL = "#7d5ba6", "#8a6d3b", "#2a9d9d"
 
-# A family has a hue: what is installed is blue, JAX's own is orange, torch is green.
-COLOURS = (ORANGE, BLUE, GREEN, PURPLE, RED, TEAL, BROWN, FAINT, INK)
-MARKERS = ("o", "D", "s", "^", "v", "P", "X", "<", ">")
+__all__ = ["BLUE", "BROWN", "FAINT", "GREEN", "INK", "ORANGE", "PURPLE", "RED", "TEAL"]
 
 
-def sheet(report: Report, title: str, width: float, height: float) -> Figure:
-    """A figure with a title and, at its foot, the machine and versions."""
-    figure = new_figure(width, height, title)
+def sheet(report: Report, width: float, height: float) -> Figure:
+    """A figure in inches with, at its foot, the machine and versions."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     foot = machine.summary(report.machine)
     commit = report.machine.get("commit")
-    figure.supxlabel(
-        foot + (f"; cnn_jax {commit}" if commit else ""),
-        fontsize=7,
-        color=FAINT,
-        x=0.99,
-        ha="right",
-    )
+    if commit:
+        foot += f"; cnn_jax {commit}"
+    if width < 8:
+        foot = foot.replace("; ", "\n", 1)
+    figure.supxlabel(foot, fontsize=7, color=FAINT, x=0.99, ha="right")
     return figure
 
 
-def grid(axes: Axes, which: Any = "major") -> None:
+def legend(figure: Figure, title: str, marks: Sequence[Any], columns: int | None = None) -> None:
+    """The title of the whole figure and, under it, what the marks mean."""
+    legend = figure.legend(
+        handles=list(marks),
+        title=title,
+        loc="outside upper center",
+        ncols=columns or len(marks),
+        fontsize=9,
+        title_fontproperties={"size": 13, "weight": "bold"},
+    )
+    legend.get_title().set_color(INK)
+
+
+def grid(axes: Axes) -> None:
     """Faint lines behind the data."""
-    axes.grid(True, which=which, color=GRID, linewidth=0.7)
+    axes.grid(True, which="major", color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 
-def log_ticks(axes: Axes, values: Sequence[float], labels: Sequence[str], axis: str = "x") -> None:
+def log_ticks(axes: Axes, values: Sequence[float], labels: Sequence[str], along: str = "x") -> None:
     """Put labels where they are wanted on a logarithmic axis, and no others."""
-    chosen = axes.xaxis if axis == "x" else axes.yaxis
-    chosen.set_ticks(list(values), list(labels))
-    chosen.set_ticks([], minor=True)
+    axis = axes.xaxis if along == "x" else axes.yaxis
+    axis.set_ticks(list(values), list(labels))
+    axis.set_ticks([], minor=True)
 
 
-def plain_number(value: float) -> str:
-    """A short label: 0.01, 0.5, 1, 20, 3000."""
-    return f"{value:g}"
+def label_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write beside the ends of lines, `(x, y, text, colour)`, without one text over another.
+
+    Call it when the limits of the axes are final.
+    """
+    gap = 0.05
+    heights: dict[float, float] = {}
+    to_axes = axes.transData + axes.transAxes.inverted()
+    for x, y, text, colour in sorted(ends, key=lambda end: end[1]):
+        place, height = to_axes.transform((x, y))
+        height = max(height, heights.get(x, -np.inf) + gap)
+        heights[x] = height
+        axes.annotate(
+            text,
+            (place, height),
+            (5, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=colour,
+            fontsize=9,
+            va="center",
+            annotation_clip=False,
+        )

@@ -84,8 +84,18 @@ def _step(
         "mode": "train",
     }
     work = sizes["batch"] * sizes["size"] ** 2 * sizes["channels"] ** 2 * sizes["depth"]
-    case = Case(f"{axis} {value}", settings, 2e-3)
-    return Step(case, contenders, memory=True, fresh=fresh, series=axis, work=work, longest=longest)
+    smallest = {**settings, "sizes": {"size": 8, "channels": 4, "depth": 1}, "batch": 1}
+    return Step(
+        Case(f"{axis} {value}", settings, 2e-3),
+        contenders,
+        memory=True,
+        fresh=fresh,
+        # What a library needs to do anything at all is no part of the growth.
+        warm_up=Case("start", smallest, 2e-3) if fresh else None,
+        series=axis,
+        work=work,
+        longest=longest,
+    )
 
 
 def lines(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
@@ -101,7 +111,7 @@ def lines(rows: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
 
 
 def working_bytes(line: Sequence[Row]) -> list[tuple[int, int]]:
-    """(value, peak memory beyond what the process held before its first case)."""
+    """(value, peak memory beyond what the process held after the smallest network)."""
     before = [row.facts.get("resident_bytes_before") for row in line]
     if not line or before[0] is None:
         return []
@@ -151,7 +161,7 @@ def tables(report: Report) -> list[Table]:
             "exponent",
             "straight from",
             title=f"a training step against {axis} ({rest})",
-            caption="MB: peak beyond what the process held before",
+            caption="MB: peak beyond what the process held after the smallest network",
         )
         for contender, line in by_contender.items():
             times = {

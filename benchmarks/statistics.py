@@ -3,8 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+
+Samples = Sequence[float] | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Spread:
         return (self.high - self.low) / 2 / self.median if self.median else math.inf
 
 
-def spread(samples: Sequence[float]) -> Spread:
+def spread(samples: Samples) -> Spread:
     """Median and quartiles of at least one sample.
 
     >>> spread([3.0, 1.0, 2.0, 100.0, 2.0])
@@ -51,7 +54,7 @@ class Ratio:
         return f"{self.value:.2f}" + ("" if self.clear else "~")
 
 
-def paired_ratio(samples: Sequence[float], others: Sequence[float]) -> Ratio:
+def paired_ratio(samples: Samples, others: Samples) -> Ratio:
     """The ratio of samples that were taken in the same rounds: what slows a round slows both.
 
     >>> str(paired_ratio([2.0, 4.0, 2.0], [1.0, 2.0, 1.1]))
@@ -74,14 +77,12 @@ class Growth:
     factor: float
     straight_from: float
 
-    def at(self, size: float) -> float:
-        """The time that the straight line gives for a size."""
+    def at(self, size: Any) -> Any:
+        """The time that the straight line gives for a size or an array of sizes."""
         return self.factor * size**self.exponent
 
 
-def growth(
-    sizes: Sequence[float], times: Sequence[float], tolerance: float = 0.25
-) -> Growth | None:
+def growth(sizes: Samples, times: Samples, tolerance: float = 0.25) -> Growth | None:
     """Fit a straight line on log-log axes to the larger half of the sizes.
 
     `straight_from` is the smallest size from which on every point is within `tolerance` of the
@@ -105,7 +106,7 @@ def growth(
     return Growth(float(exponent), factor, straight_from)
 
 
-def geometric_mean(values: Sequence[float]) -> float:
+def geometric_mean(values: Samples) -> float:
     """The mean that suits ratios.
 
     >>> round(geometric_mean([2.0, 8.0]), 6)

@@ -26,7 +26,7 @@ def use_threads() -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
-def memory_formats(rank: int) -> dict[str, torch.memory_format]:
+def memory_formats(rank: int) -> dict[str, Any]:
     """The formats to choose from for arrays of this spatial rank, by name."""
     formats = {"contiguous": torch.contiguous_format}
     last = {2: torch.channels_last, 3: torch.channels_last_3d}
@@ -63,10 +63,10 @@ def fastest(runs: Mapping[str, Callable[[], object]]) -> str:
 
 
 def _model(
-    described: Network, memory_format: torch.memory_format, compiled: bool
+    described: Network, memory_format: Any, compiled: bool
 ) -> tuple[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
     """Return the module and what is called, which is the same unless it is compiled."""
-    model = build(described)
+    model: Any = build(described)
     if described.rank > 1:
         model = model.to(memory_format=memory_format)
     if not compiled:

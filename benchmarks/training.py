@@ -146,10 +146,16 @@ def _times(report: Report, dtype: str, mode: str, title: str) -> Table:
         cells = []
         for name in networks:
             a, b = by_key.get((name, over)), by_key.get((name, under))
-            both = a is not None and b is not None and a.timed and b.timed
-            cells.append(str(paired_ratio(a.samples, b.samples)) if both else "")
+            cells.append(ratio_text(a, b))
         table.add_row(f"{over} / {under}", *cells, style="bold")
     return table
+
+
+def ratio_text(over: Row | None, under: Row | None) -> str:
+    """The ratio of two rows of a case, or nothing where one has no figure."""
+    if over is None or under is None or not (over.timed and under.timed):
+        return ""
+    return str(paired_ratio(over.samples, under.samples))
 
 
 def _cell(row: Row | None) -> str:

@@ -39,7 +39,7 @@ def figures(report: Report) -> dict[str, Figure]:
     lines = max(len({name for name, *_ in _points(report, *panel)}) for panel in panels)
     rows = math.ceil(len(panels) / columns)
     height = 1.6 + rows * (1.0 + 0.42 * lines)
-    figure = pictures.sheet(report, "Time beside PyTorch's, less is better", 6.2 * columns, height)
+    figure = pictures.sheet(report, 6.6 * columns, height)
     axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     labelled: dict[str, Any] = {}
     for axis, panel in zip(axes, panels, strict=False):
@@ -48,12 +48,13 @@ def figures(report: Report) -> dict[str, Figure]:
         axis.set_visible(False)
     order = [name for name in _LOOKS if name in labelled]
     order += [name for name in labelled if name not in _LOOKS]
-    figure.legend(
-        [labelled[name] for name in order],
-        order,
-        loc="outside lower center",
-        ncols=min(6, len(order)),
-        fontsize=8.5,
+    marks = []
+    for name in order:
+        labelled[name].set_label(name)
+        marks.append(labelled[name])
+    base = "PyTorch's" if "torch" in report.contenders() else "that of JAX's own kernels"
+    pictures.legend(
+        figure, f"Time divided by {base}: less is better", marks, min(3 * columns, len(marks))
     )
     return {"training": figure}
 

@@ -95,8 +95,11 @@ def _layer(layer: Layer, shape: Shape, arrays: Arrays) -> nn.Module:
 
 
 def _fill(module: nn.Module, given: Weights) -> nn.Module:
+    values = dict(given)
+    values["weight"] = values.pop("kernel") if "kernel" in values else values.pop("scale")
     with torch.no_grad():
-        module.weight.copy_(torch.from_numpy(given.get("kernel", given.get("scale"))))
-        if "bias" in given:
-            module.bias.copy_(torch.from_numpy(given["bias"]))
+        for name, parameter in module.named_parameters():
+            parameter.copy_(torch.from_numpy(values.pop(name)))
+    if values:
+        raise ValueError(f"{module} has no {', '.join(values)}")
     return module

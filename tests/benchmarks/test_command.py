@@ -42,10 +42,10 @@ def console():
 
 
 def test_a_plan_leaves_report_picture_and_tables(plan, console, tmp_path):
-    options = command.Options(out=tmp_path / "new" / "folder")
-    report = command.carry_out(plan, options, console)
-    assert sorted(p.name for p in options.out.iterdir()) == ["kernels.json", "kernels.png"]
-    assert Report.read(options.out / "kernels.json") == report
+    out = tmp_path / "new" / "folder"
+    report = command.carry_out(plan, command.Options(out=out), console)
+    assert sorted(p.name for p in out.iterdir()) == ["kernels.json", "kernels.png"]
+    assert Report.read(out / "kernels.json") == report
     assert [row.status for row in report.rows] == ["ok", "wrong"]
     assert report.findings == {"timed": 1}
     assert report.machine["versions"]["numpy"]

@@ -95,9 +95,8 @@ def test_training_steps_agree_and_really_train():
     ours, theirs = (job.results["losses"] for job in jobs.values())
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     first_batch = ours[0]
-    for _ in range(150):
-        loss = jobs["cnn_jax"].run()
-    assert float(loss) < first_batch
+    losses = [float(jobs["cnn_jax"].run()) for _ in range(150)]
+    assert max(losses[-4:]) < first_batch
 
 
 def test_torch_takes_the_same_steps(monkeypatch):

@@ -1,6 +1,7 @@
 """Every library computes the same from one description, and the networks are those of cnn_jax."""
 
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +69,8 @@ def haiku_logits(described, x):
 def equinox_logits(described, x):
     from benchmarks.networks import of_equinox
 
-    return jax.jit(jax.vmap(of_equinox.build(described)))(first(x))
+    model: Any = of_equinox.build(described)
+    return jax.jit(jax.vmap(lambda x: model(x)))(first(x))
 
 
 def torch_logits(described, x):
