@@ -16,4 +16,5 @@ def install_kernels(wanted: bool = True) -> str:
     if jax.default_backend() != "cpu":
         return f"XLA's own, on {jax.default_backend()}"
     cpu.install()
-    return str(cpu.status())
+    # One line: runs of spaces line up columns, line ends separate entries.
+    return "; ".join(" ".join(line.split()) for line in str(cpu.status()).splitlines())

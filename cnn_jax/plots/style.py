@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -38,18 +38,19 @@ _STYLE: Any = {
 }
 
 Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
-def styled(draw: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Run a drawing function under the common style, whatever the user's own settings are."""
 
     @functools.wraps(draw)
-    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(_STYLE)
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            figure.draw_without_rendering()  # ticks are made, and styled, when first drawn
+            return figure
 
     return wrapped
 

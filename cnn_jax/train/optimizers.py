@@ -9,15 +9,16 @@ import optax
 
 from cnn_jax.train.schedules import check_learning_rate
 
-# These need more than a gradient and a learning rate: a line search's function values, a key.
-_NEED_MORE = {"lbfgs", "noisy_sgd", "polyak_sgd"}
+# The first three need more than a gradient and a learning rate: a line search's function values, a
+# key. Optax is about to drop the last.
+_LEFT_OUT = {"lbfgs", "noisy_sgd", "polyak_sgd", "optimistic_adam"}
 _DECAYS = ("weight_decay", "weight_decay_rate")
 _MASKS = ("mask", "weight_decay_mask")
 
 
 def _is_optimizer(name: str) -> bool:
     function = getattr(optax, name)
-    if name.startswith(("_", "scale_by_")) or name in _NEED_MORE:
+    if name.startswith(("_", "scale_by_")) or name in _LEFT_OUT:
         return False
     if not inspect.isfunction(function):
         return False
@@ -78,9 +79,10 @@ def optimizer(
         options["momentum"] = momentum
     unknown = sorted(set(options) - set(accepted))
     if unknown:
-        choices = [key for key in accepted if key not in ("learning_rate", *_DECAYS)]
+        known = [key for key in accepted if key not in ("learning_rate", *_DECAYS)]
         raise TypeError(
-            f"optimizer: {name} takes no {', '.join(unknown)}; it takes {', '.join(choices)}"
+            f"optimizer: {name} takes no {', '.join(unknown)}; "
+            f"it takes {', '.join(known) or 'nothing more'}"
         )
     own_decay = next((key for key in _DECAYS if key in accepted), None)
     own_mask = next((key for key in _MASKS if key in accepted), None)

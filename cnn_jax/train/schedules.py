@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from types import MappingProxyType
 
+import jax.numpy as jnp
 import optax
 
 Schedule = Callable[[float, int], optax.Schedule]
@@ -50,11 +51,12 @@ def schedule(
             f"schedule: warmup_steps must lie in 0..{steps - 1} for {steps} steps, "
             f"not {warmup_steps}"
         )
-    fall = _SHAPES[name](learning_rate, steps - warmup_steps)
-    if not warmup_steps:
-        return fall
-    rise = optax.linear_schedule(0.0, learning_rate, warmup_steps)
-    return optax.join_schedules([rise, fall], [warmup_steps])
+    curve = _SHAPES[name](learning_rate, steps - warmup_steps)
+    if warmup_steps:
+        rise = optax.linear_schedule(0.0, learning_rate, warmup_steps)
+        curve = optax.join_schedules([rise, curve], [warmup_steps])
+    # Optax mixes the integer step with floats, which strict dtype promotion forbids.
+    return lambda step: jnp.asarray(curve(jnp.asarray(step, jnp.float32)), jnp.float32)
 
 
 def check_learning_rate(name: str, learning_rate: float) -> None:

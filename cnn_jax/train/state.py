@@ -1,6 +1,7 @@
 """What a training run is made of from one step to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -55,14 +56,18 @@ def create(
     def build(key: jax.Array) -> State:
         for_params, for_training = jax.random.split(key)
         params = model.init(for_params, shape)
-        return State(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            optimizer_state=optimizer.init(params),
-            key=for_training,
-        )
+        with optax_promotion():
+            optimizer_state = optimizer.init(params)
+        return State(jnp.zeros((), jnp.int32), params, optimizer_state, for_training)
 
     return build(key)
+
+
+@contextmanager
+def optax_promotion() -> Iterator[None]:
+    """Let optimisers mix dtypes and ranks, as some of optax's do, where the user forbids it."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 def check_key(name: str, key: jax.Array) -> None:

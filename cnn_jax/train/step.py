@@ -12,7 +12,7 @@ from cnn_jax.data import Augment
 from cnn_jax.layers import Layer
 from cnn_jax.train.batch import Batch, as_input, check_batch
 from cnn_jax.train.measures import CLASSIFICATION, Measure, cross_entropy, measure, weighted_sum
-from cnn_jax.train.state import State
+from cnn_jax.train.state import State, optax_promotion
 
 Metrics = dict[str, jax.Array]
 
@@ -88,9 +88,10 @@ def make_update(
 
         (mean, sums), gradient = jax.value_and_grad(objective, has_aux=True)(state.params)
         # Optimisers that react to the loss itself read it from `value`; the others ignore it.
-        changes, optimizer_state = optimizer.update(
-            gradient, state.optimizer_state, state.params, value=mean
-        )
+        with optax_promotion():
+            changes, optimizer_state = optimizer.update(
+                gradient, state.optimizer_state, state.params, value=mean
+            )
         state = replace(
             state,
             step=state.step + 1,
