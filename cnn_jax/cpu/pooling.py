@@ -1,7 +1,121 @@
-"""Pooling (being written)."""
+"""Kernels for pooling and its gradients, made of plain XLA operations that vectorise."""
 
-from cnn_jax.cpu.choice import stock
+import functools
+import math
+
+import jax
+import numpy as np
+from jax import lax
+
+from cnn_jax.cpu import pooling_forward, pooling_gradient
+from cnn_jax.cpu.choice import Choice, stock
+from cnn_jax.cpu.pooling_window import Window
+
+# A small window is visited element by element, in one pass over memory. A larger one is cheaper
+# axis by axis: 5 + 5 elements instead of 5 * 5.
+_ONE_PASS_FORWARD = 9
+_ONE_PASS_GRADIENT = 25
+# Every element visited is code to compile; cumulative sums are windows as long as the array.
+_MOST_ELEMENTS = 64
+# So is every place that a stride leaves between two windows.
+_MOST_PLACES = 64
+
+_FLOATS = {"float64", "float32", "bfloat16", "float16"}
 
 
-def choose(primitive, avals_in, params):
-    return stock("to come")
+def choose(primitive, avals_in, params) -> Choice:
+    """The kernel for one pooling equation, from abstract values and parameters."""
+    operand = avals_in[-1]
+    window = Window(
+        tuple(operand.shape),
+        tuple(params["window_dimensions"]),
+        tuple(params["window_strides"]),
+        tuple((low, high) for low, high in params["padding"]),
+        tuple(params.get("window_dilation") or (1,) * len(operand.shape)),
+    )
+    reason = _reason_against(window, avals_in, params)
+    if reason is not None:
+        return stock(reason)
+    return _KERNELS[primitive](window, params)
+
+
+def _reason_against(window: Window, avals_in, params) -> str | None:
+    operand = avals_in[-1]
+    if 0 in operand.shape or 0 in window.count:
+        return "an array is empty"
+    if any(step != 1 for step in params.get("base_dilation") or ()):
+        return "the array is dilated"
+    if any(low < 0 or high < 0 for low, high in window.padding):
+        return "the padding is negative"
+    if any(aval.dtype != operand.dtype for aval in avals_in):
+        return "the types of the operands differ"
+    floating = operand.dtype.name in _FLOATS
+    integer = np.issubdtype(operand.dtype, np.integer)
+    if not floating and not (integer and len(avals_in) == 1):
+        return f"no kernel for {operand.dtype.name}"
+    if not window.axes:
+        return "the window is a single element"
+    if min(window.taps, window.taps_by_axis) > _MOST_ELEMENTS:
+        return "the window has too many elements to compile"
+    return None
+
+
+def _extreme(window: Window, params, *, largest: bool) -> Choice:
+    if _is_everything(window):
+        return stock("XLA reduces whole axes well")
+    by_axis = _by_axis(window, _ONE_PASS_FORWARD)
+    build = functools.partial(
+        pooling_forward.extreme, window=window, largest=largest, by_axis=by_axis
+    )
+    return Choice("slices by axis" if by_axis else "slices", "vectorised", build)
+
+
+def _sum(window: Window, params) -> Choice:
+    if _is_everything(window):
+        return stock("XLA reduces whole axes well")
+    by_axis = _by_axis(window, _ONE_PASS_FORWARD)
+    build = functools.partial(pooling_forward.total, window=window, by_axis=by_axis)
+    return Choice("slices by axis" if by_axis else "slices", "vectorised", build)
+
+
+def _scatter(window: Window, params) -> Choice:
+    by_axis = _by_axis(window, _ONE_PASS_GRADIENT) or math.prod(window.stride) > _MOST_PLACES
+    if max(window.stride) > _MOST_PLACES:
+        return stock("the stride leaves too many places between windows to compile")
+    largest = params["select_prim"] is lax.ge_p
+
+    def build(source: jax.Array, operand: jax.Array) -> jax.Array:
+        return pooling_gradient.scatter(source, operand, window, largest=largest, by_axis=by_axis)
+
+    kernel = "first-match mask by axis" if by_axis else "first-match mask"
+    return Choice(kernel, "no scatter", build)
+
+
+def _gather(window: Window, params) -> Choice:
+    if window.taps > _MOST_ELEMENTS:
+        return stock("the window has too many elements to compile")
+    largest = params["select_prim"] is lax.ge_p
+
+    def build(tangents: jax.Array, operand: jax.Array) -> jax.Array:
+        return pooling_gradient.gather(tangents, operand, window, largest=largest)
+
+    return Choice("first-match selection", "vectorised", build)
+
+
+_KERNELS = {
+    lax.reduce_window_max_p: functools.partial(_extreme, largest=True),
+    lax.reduce_window_min_p: functools.partial(_extreme, largest=False),
+    lax.reduce_window_sum_p: _sum,
+    lax.select_and_scatter_add_p: _scatter,
+    lax.select_and_gather_add_p: _gather,
+}
+
+
+def _by_axis(window: Window, most: int) -> bool:
+    return len(window.axes) > 1 and window.taps > most
+
+
+def _is_everything(window: Window) -> bool:
+    return all(window.size[axis] == window.shape[axis] for axis in window.axes) and not any(
+        low or high for low, high in window.padding
+    )
