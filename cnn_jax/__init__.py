@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax import data, images, layers, models, ops, plots, reference, train
+    from cnn_jax import data, images, layers, lecture, models, ops, plots, reference, train
     from cnn_jax.layers import (
         Layer,
         activation,
@@ -54,6 +54,7 @@ __all__ = [
     "images",
     "layer_norm",
     "layers",
+    "lecture",
     "max_pool",
     "min_pool",
     "models",
@@ -71,7 +72,9 @@ __all__ = [
     "train",
 ]
 
-_MODULES = frozenset(("data", "images", "layers", "models", "ops", "plots", "reference", "train"))
+_MODULES = frozenset(
+    ("data", "images", "layers", "lecture", "models", "ops", "plots", "reference", "train")
+)
 
 
 # Public names are imported when they are first used, so that `cnn-jax --help`, and whoever wants

@@ -76,14 +76,13 @@ def run(
     >>> results["correlation-1d"].weights_convolutional
     4
     """
+    # Imported here, so that asking for the list of parts does not wait for JAX.
+    from cnn_jax.lecture import files
+
     chosen = list(dict.fromkeys(names)) or list(PARTS)
     parts = {name: part(name) for name in chosen}
     console = Console() if console is None else console
-    folder = None
-    if out is not None:
-        from cnn_jax.lecture import files
-
-        folder = files.writable_folder(out)
+    folder = None if out is None else files.writable_folder(out)
     results = {}
     for name, module in parts.items():
         number = list(PARTS).index(name) + 1
@@ -91,8 +90,6 @@ def run(
         results[name] = module.compute()
         _print(console, f"{number}. {PARTS[name]}", module.board(results[name]))
         if folder is not None:
-            from cnn_jax.lecture import files
-
             for figure_name, figure in module.figures(results[name]).items():
                 path = folder / f"{number}-{figure_name}.png"
                 files.write_figure(figure, path)

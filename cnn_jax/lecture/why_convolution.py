@@ -277,7 +277,10 @@ def _shifted_figure(result: Result) -> Figure:
     axes.annotate("guessing", (0, 10), (0, 4), textcoords="offset points", size=9.5, color=FAINT)
     axes.set(ylim=(0, 103), xticks=SHIFTS, xlim=(-0.25, SHIFTS[-1] + 0.25))
     axes.legend(fontsize=10.5, loc="center right", bbox_to_anchor=(1.0, 0.66), frameon=False)
-    figure.set_size_inches(8.0, 6.0)
+    figure.set_size_inches(8.0, 6.2)
+    # Room below for the pictures' lower edge.
+    room = (0.0, 0.03, 1.0, 0.97)
+    figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12, rect=room))
     example = cnn.data.digits().images[3:4]
     span = SHIFTS[-1] + 0.5
     for shift in SHIFTS:
