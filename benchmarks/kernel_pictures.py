@@ -10,7 +10,6 @@ from benchmarks.layer import Layer
 from benchmarks.pictures import BLUE, FAINT, GREEN, INK, ORANGE, RED, TEAL
 from benchmarks.report import Report
 from benchmarks.statistics import paired_ratio
-from cnn_jax.plots.style import styled
 
 _COLOURS = {"stock": ORANGE, "cpu": BLUE, "torch": GREEN, "cpu, memory returned": TEAL}
 _MARKERS = {
@@ -21,7 +20,7 @@ _MARKERS = {
 }
 
 
-@styled
+@pictures.styled
 def figures(report: Report) -> dict[str, Figure]:
     """The roofline, or for a random sweep the sorted ratios."""
     if report.benchmark == "kernels-random":

@@ -10,7 +10,6 @@ from benchmarks.harness import Row
 from benchmarks.pictures import BLUE, BROWN, FAINT, INK, ORANGE, PURPLE, TEAL
 from benchmarks.report import Report
 from benchmarks.statistics import growth
-from cnn_jax.plots.style import styled
 
 _COLOURS = {
     "Python loops": PURPLE,
@@ -21,7 +20,7 @@ _COLOURS = {
 }
 
 
-@styled
+@pictures.styled
 def figures(report: Report) -> dict[str, Figure]:
     """A row of panels for the forward pass and one for the gradient."""
     found = naive.series(report.rows)

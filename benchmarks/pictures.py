@@ -1,19 +1,54 @@
 """The look that all the benchmarks' pictures share."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks import machine
 from benchmarks.report import Report
-from cnn_jax.plots.style import BLUE, FAINT, GREEN, GRID, INK, ORANGE, RED
 
+INK, FAINT, GRID = "#22303c", "#8896a4", "#e3e8ed"
+BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9722a", "#2e8b57", "#c0392b"
 PURPLE, BROWN, TEAL = "#7d5ba6", "#8a6d3b", "#2a9d9d"
 
-__all__ = ["BLUE", "BROWN", "FAINT", "GREEN", "INK", "ORANGE", "PURPLE", "RED", "TEAL"]
+_STYLE: dict[str, Any] = {
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.titlesize": 11,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+}
+
+Draw = Callable[[Report], dict[str, Figure]]
+
+
+def styled(draw: Draw) -> Draw:
+    """Let a function draw in this style, whatever the user's own settings are."""
+
+    @functools.wraps(draw)
+    def wrapped(report: Report) -> dict[str, Figure]:
+        with mpl.rc_context():
+            mpl.rcdefaults()
+            mpl.rcParams.update(_STYLE)
+            drawn = draw(report)
+            for figure in drawn.values():
+                figure.draw_without_rendering()  # Ticks get their style when they are first drawn.
+            return drawn
+
+    return wrapped
 
 
 def sheet(report: Report, width: float, height: float) -> Figure:

@@ -9,7 +9,6 @@ from benchmarks import pictures, scaling
 from benchmarks.pictures import BLUE, FAINT, GREEN, INK, ORANGE, TEAL
 from benchmarks.report import Report
 from benchmarks.statistics import Growth
-from cnn_jax.plots.style import styled
 
 _COLOURS = {
     "cnn_jax": ORANGE,
@@ -20,7 +19,7 @@ _COLOURS = {
 _NAMES = {"batch": "batch", "size": "side of the picture", "channels": "channels", "depth": "depth"}
 
 
-@styled
+@pictures.styled
 def figures(report: Report) -> dict[str, Figure]:
     """One picture; the dashed lines are the fits, and an open mark is off its line."""
     found = scaling.lines(report.rows)

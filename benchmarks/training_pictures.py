@@ -9,7 +9,6 @@ from benchmarks import pictures
 from benchmarks.pictures import BLUE, BROWN, FAINT, GREEN, INK, ORANGE, PURPLE, TEAL
 from benchmarks.report import Report
 from benchmarks.statistics import paired_ratio
-from cnn_jax.plots.style import styled
 
 _LOOKS: dict[str, dict[str, Any]] = {
     "cnn_jax": {"color": ORANGE, "marker": "o"},
@@ -28,7 +27,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
 _OTHER = {"color": BROWN, "marker": "X"}
 
 
-@styled
+@pictures.styled
 def figures(report: Report) -> dict[str, Figure]:
     """One picture: a panel for each dtype and mode, a line of marks for each network."""
     panels = list(dict.fromkeys((r.settings["dtype"], r.settings["mode"]) for r in report.rows))
