@@ -24,7 +24,7 @@ def filters(model: Layer, params: Mapping[str, Any]) -> Figure:
     >>> model = cnn.models.small()
     >>> figure = filters(model, model.init(jax.random.key(0), (8, 8, 1)))
     >>> figure.get_suptitle()
-    'The 32 kernels of conv_0 (3 x 3)'
+    'The 16 kernels of conv_0 (3 x 3)'
     """
     name, kernel = first_kernel(model, params)
     height, width, inputs, outputs = kernel.shape

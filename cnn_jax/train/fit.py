@@ -123,7 +123,7 @@ def iterate(
     >>> import cnn_jax as cnn, jax, optax
     >>> model = cnn.serial(cnn.flatten, cnn.dense(10))
     >>> for progress in iterate(
-    ...     model, optax.sgd(0.1), cnn.data.digits(),
+    ...     model, optax.sgd(0.5), cnn.data.digits(),
     ...     epochs=100, batch_size=64, key=jax.random.key(0),
     ... ):
     ...     if progress.record["train_loss"] < 0.5:
