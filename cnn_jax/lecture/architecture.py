@@ -134,6 +134,11 @@ def board(result: Result) -> str:
 
 def figures(result: Result) -> dict[str, Figure]:
     """The stages with a digit on its way through them, and the training loss."""
+    return {"architecture": _drawing(result), "training": _training(result)}
+
+
+@styled
+def _training(result: Result) -> Figure:
     figure, (axes,) = panels("The familiar pattern: minimise the training loss", width=7.0)
     style(axes, "", "step of SGD", "loss of the batch")
     smooth = np.convolve(result.step_losses, np.ones(15) / 15, mode="valid")
@@ -141,7 +146,7 @@ def figures(result: Result) -> dict[str, Figure]:
     axes.plot(np.arange(7, 7 + len(smooth)), smooth, color=BLUE, linewidth=2, label="mean of 15")
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=10)
-    return {"architecture": _drawing(result), "training": figure}
+    return figure
 
 
 def _quality(params, train: cnn.data.Dataset, test: cnn.data.Dataset) -> dict[str, float]:

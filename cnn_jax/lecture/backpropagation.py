@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cnn_jax import ops, reference
 from cnn_jax.lecture.board import beside, matrix, number, paragraph, table, titled
 from cnn_jax.lecture.figures import Grid, panels, side_by_side, style
-from cnn_jax.plots.style import BLUE, FAINT, ORANGE
+from cnn_jax.plots.style import BLUE, FAINT, ORANGE, styled
 
 # One example, with numbers small enough to follow by hand.
 SIGNAL = (1.0, 2.0, -1.0, 0.0, 3.0)
@@ -279,6 +279,11 @@ def figures(result: Result) -> dict[str, Figure]:
         ],
         title="Backpropagation: the gradient is a product of three factors",
     )
+    return {"backpropagation": product, "sgd": _fitting(result)}
+
+
+@styled
+def _fitting(result: Result) -> Figure:
     figure, (left, right) = panels("SGD until it fits", 2)
     style(left, "Mean training loss", "epoch", "mean of (A2 - y)²")
     for losses, fitted in zip(result.losses, result.fitted, strict=True):
@@ -309,7 +314,7 @@ def figures(result: Result) -> dict[str, Figure]:
     right.plot(result.targets, result.before, "o", color=ORANGE, mfc="none", label="before")
     right.plot(result.targets, result.after, "o", color=BLUE, markersize=4, label="after")
     right.legend(frameon=False, fontsize=10, loc="upper left")
-    return {"backpropagation": product, "sgd": figure}
+    return figure
 
 
 OPTIMIZER = optax.sgd(LEARNING_RATE)

@@ -106,9 +106,8 @@ def painted(picture: ArrayLike, sheet: int | None = None) -> np.ndarray:
     return np.clip(shares @ _PAINTS, 0, 1)
 
 
-@styled
 def panels(title: str, count: int = 1, width: float = 5.2) -> tuple[Figure, list[Axes]]:
-    """A figure with empty charts side by side, each `width` inches wide."""
+    """A figure with empty charts side by side, each `width` inches wide; call it `styled`."""
     figure = Figure(
         figsize=(width * count, 4.4),
         layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12),
