@@ -1,9 +1,9 @@
 """The operations of `cnn_jax.ops` as naive NumPy loops in float64, to test kernels against.
 
-Names, shapes, arguments and defaults are those of `cnn_jax.ops`, without `precision`. Whatever NumPy
-converts to float64 without losing an imaginary part is accepted, and float64 is returned. Arguments
-that make no sense are refused as there, with a shorter message. It is made to be read, not to be
-fast, and shares no code with `ops`.
+Names, shapes, arguments and defaults are those of `cnn_jax.ops`, without `precision`. Whatever
+NumPy converts to float64 without losing an imaginary part is accepted, and float64 is returned.
+Arguments that make no sense are refused as there, with a shorter message. It is made to be read,
+not to be fast, and shares no code with `ops`.
 
 Arrays are `[*batch, *spatial, channels]`; kernels are `[*window, channels / groups, features]`.
 """

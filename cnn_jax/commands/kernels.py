@@ -9,12 +9,13 @@ def install_kernels(wanted: bool = True) -> str:
         return "XLA's own (the CPU kernels were left off)"
     if importlib.util.find_spec("cnn_jax.cpu") is None:
         return "XLA's own (cnn_jax.cpu is not installed)"
-    import jax
-
     from cnn_jax import cpu
+
+    cpu.install()  # before JAX starts its threads, which asking for the backend does
+
+    import jax
 
     if jax.default_backend() != "cpu":
         return f"XLA's own, on {jax.default_backend()}"
-    cpu.install()
     # One line: runs of spaces line up columns, line ends separate entries.
     return "; ".join(" ".join(line.split()) for line in str(cpu.status()).splitlines())

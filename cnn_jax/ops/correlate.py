@@ -9,12 +9,19 @@ from jax.typing import ArrayLike
 
 from cnn_jax.ops.batch import flatten_batch, restore_batch
 from cnn_jax.ops.check import Call, Shape, add_bias, as_array
-from cnn_jax.ops.kernel import check_shapes, dimension_numbers, operands, output_shape
+from cnn_jax.ops.kernel import (
+    check_shapes,
+    dimension_numbers,
+    operands,
+    output_shape,
+    transposed_padding,
+    upsets_xla,
+)
 from cnn_jax.ops.window import Padding, Window, slide
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 
-_PAD_MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_PAD_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def correlate(
@@ -147,7 +154,8 @@ def _correlate(
     window = _window(call, stride, padding, padding_mode, dilation, groups)
     flat, batch = flatten_batch(x, window.rank)
     pairs = window.padding
-    if padding_mode != "zeros":
+    gradient_pairs = transposed_padding(window, flat.shape[1:-1], window.output)
+    if padding_mode != "zeros" or upsets_xla(window, window.output, gradient_pairs):
         flat = jnp.pad(flat, ((0, 0), *pairs, (0, 0)), mode=_PAD_MODES[padding_mode])
         pairs = ((0, 0),) * window.rank
     y = lax.conv_general_dilated(
@@ -168,8 +176,8 @@ def _window(
 ) -> Window:
     sizes, window = check_shapes(call, groups)
     slid = slide(call, sizes, window, stride=stride, padding=padding, dilation=dilation)
-    if padding_mode not in ("zeros", *_PAD_MODES):
-        accepted = ", ".join(repr(mode) for mode in ("zeros", *_PAD_MODES))
+    if padding_mode not in tuple(_PAD_MODES):
+        accepted = ", ".join(repr(mode) for mode in _PAD_MODES)
         raise call.value_error(f"padding_mode must be one of {accepted}, not {padding_mode!r}")
     if padding_mode == "reflect":
         for axis, (n, pair) in enumerate(zip(sizes, slid.padding, strict=True)):

@@ -6,7 +6,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from cnn_jax.ops.check import FLOATING, INTEGER, Call, Shape, as_array, check_bias, check_dtypes
-from cnn_jax.ops.window import Window, check_elements, whole_number
+from cnn_jax.ops.window import Pairs, Window, check_elements, whole_number
 
 
 def operands(
@@ -70,3 +70,30 @@ def dimension_numbers(rank: int) -> lax.ConvDimensionNumbers:
     """Channels last: batch, spatial, features; window, input features, output features."""
     channels_last = (0, rank + 1, *range(1, rank + 1))
     return lax.ConvDimensionNumbers(channels_last, (rank + 1, rank, *range(rank)), channels_last)
+
+
+def transposed_padding(window: Window, sizes: Shape, positions: Shape) -> Pairs:
+    """What pads `positions`, set `stride` apart, for a window over them to end in `sizes`."""
+    return tuple(
+        (d - 1 - low, n - (m - 1) * s - 1 + low)
+        for n, m, s, d, (low, _) in zip(
+            sizes, positions, window.stride, window.span, window.padding, strict=True
+        )
+    )
+
+
+def upsets_xla(window: Window, positions: Shape, pairs: Pairs) -> bool:
+    """Whether XLA would abort on the transposed correlation of `positions`, padded by `pairs`.
+
+    Its simplifier takes an axis with a stride and a window of two and no padding for a batch of
+    groups, whatever its length, and fails a check where it also swaps input and kernel, which it
+    does only where the kernel is the longer one on another axis (jaxlib 0.10).
+    """
+    mistaken = [
+        (k, s, d, pair) == (2, 2, 1, (0, 0)) and m != 2
+        for k, s, d, m, pair in zip(
+            window.size, window.stride, window.dilation, positions, pairs, strict=True
+        )
+    ]
+    longer = any(k > m for k, m in zip(window.size, positions, strict=True))
+    return longer and any(mistaken)

@@ -333,4 +333,4 @@ def _check_rank(call: Call, shape: Shape, rank: int) -> None:
 
 
 def _at_least_float32(x: Array) -> Array:
-    return x.astype(jnp.float32) if x.dtype.itemsize < 4 and jnp.issubdtype(x, jnp.floating) else x
+    return x.astype(jnp.float32) if x.dtype in (jnp.float16, jnp.bfloat16) else x

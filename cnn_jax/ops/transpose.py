@@ -8,7 +8,14 @@ from jax.typing import ArrayLike
 
 from cnn_jax.ops.batch import flatten_batch, restore_batch
 from cnn_jax.ops.check import Call, Shape, add_bias
-from cnn_jax.ops.kernel import check_shapes, dimension_numbers, operands, output_shape
+from cnn_jax.ops.kernel import (
+    check_shapes,
+    dimension_numbers,
+    operands,
+    output_shape,
+    transposed_padding,
+    upsets_xla,
+)
 from cnn_jax.ops.window import Padding, Window, slide_transpose
 
 
@@ -73,24 +80,24 @@ def correlate_transpose(
     call, x, kernel, bias = operands("correlate_transpose", x, kernel, bias)
     window = _window(call, stride, padding, output_padding, dilation, groups)
     sizes = x.shape[-window.rank - 1 : -1]
-    ends = [
-        (d - 1 - low, n - (m - 1) * s - 1 + low)
-        for n, m, s, d, (low, _) in zip(
-            window.output, sizes, window.stride, window.span, window.padding, strict=True
-        )
-    ]
+    pairs = transposed_padding(window, window.output, sizes)
+    crop = upsets_xla(window, sizes, pairs)
+    if crop:
+        pairs = tuple((low, high + 1) for low, high in pairs)
     flat, batch = flatten_batch(x, window.rank)
     y = lax.conv_general_dilated(
         flat,
         lax.rev(kernel, tuple(range(window.rank))),
         (1,) * window.rank,
-        ends,
+        pairs,
         lhs_dilation=window.stride,
         rhs_dilation=window.dilation,
         dimension_numbers=dimension_numbers(window.rank),
         feature_group_count=int(groups),
         precision=precision,
     )
+    if crop:
+        y = y[(slice(None), *(slice(n) for n in window.output))]
     return restore_batch(add_bias(y, bias), batch)
 
 

@@ -25,7 +25,12 @@ _STYLE: Any = {
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
+    # Sizes in points: relative ones would follow the user's own font size when a figure is drawn.
     "axes.titlesize": 11,
+    "axes.labelsize": 10,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
     "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
