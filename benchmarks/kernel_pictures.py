@@ -63,30 +63,31 @@ def _roofline(axes: Any, report: Report, dtype: str) -> None:
         if "memory" in best:
             roof = np.minimum(roof, best["memory"] * x)
         axes.plot(x, roof / 1e9, color=INK, linewidth=1.5, zorder=1)
-        rate = f"matrix product: {best[dtype] / 1e9:,.0f} GFLOP/s"
-        axes.annotate(
-            rate,
-            (x[-1], best[dtype] / 1e9),
-            (0, 4),
-            textcoords="offset points",
-            ha="right",
-            fontsize=8,
+        _note(
+            axes, x[-1], best[dtype], f"matrix product: {best[dtype] / 1e9:,.0f} GFLOP/s", "right"
         )
     if "memory" in best:
-        corner = f"memory: {best['memory'] / 1e9:,.0f} GB/s"
-        axes.annotate(
-            corner,
-            (x[0], best["memory"] * x[0] / 1e9),
-            (8, 0),
-            textcoords="offset points",
-            fontsize=8,
-            va="center",
-        )
+        rate = f"memory: {best['memory'] / 1e9:,.0f} GB/s"
+        _note(axes, x[0], best["memory"] * x[0], rate, "left")
     axes.set(xscale="log", yscale="log", xlabel="FLOP per byte of the layer's arrays")
     axes.set_ylabel("GFLOP/s")
+    axes.margins(y=0.12)
     axes.set_title(dtype, loc="left")
     axes.tick_params(labelleft=True)
     pictures.grid(axes)
+
+
+def _note(axes: Any, x: float, rate: float, text: str, side: str) -> None:
+    """Write at the end of the roof, above it."""
+    axes.annotate(
+        text,
+        (x, rate / 1e9),
+        (0, 14),
+        textcoords="offset points",
+        ha=side,
+        fontsize=8.5,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
+    )
 
 
 def _legend(figure: Figure, axes: Any, contenders: set[str], passes: set[str]) -> None:

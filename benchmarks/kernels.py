@@ -64,7 +64,7 @@ def plan(
         step for d in dtypes for text in texts for step in _layer_steps(text, d, passes, chosen)
     ]
     rates = [step for dtype in dtypes for step in _rate_steps(dtype, quick)]
-    limits = Limits(turn=0.03, rounds=9, case=1.5)
+    limits = Limits(turn=0.02, rounds=9, case=1.0)
     if quick or random:
         limits = dataclasses.replace(limits, turn=0.015, rounds=5, case=0.5)
     return command.Plan(

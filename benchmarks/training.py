@@ -44,8 +44,7 @@ CONTENDERS = (
 STOCK, INSTALLED, TORCH = "cnn_jax", "cnn_jax+cpu", "torch"
 
 # The others add little where the libraries' programs differ little, and would take long.
-_ALWAYS = (STOCK, INSTALLED, "cnn_jax+cpu, memory returned", TORCH, "torch, memory kept")
-_QUICK = (STOCK, INSTALLED, TORCH)
+_FEW = (STOCK, INSTALLED, TORCH)
 _QUICK_NETWORKS = ("lenet5", "mnist", "signal")
 
 _TOLERANCES = {"float32": 2e-3, "bfloat16": 5e-2}
@@ -76,7 +75,9 @@ def plan(
         steps,
         tables,
         training_pictures.figures,
-        Limits(turn=0.02, rounds=5, case=1.5, prepare=60) if quick else Limits(turn=0.06, case=8),
+        Limits(turn=0.02, rounds=5, case=1.5, prepare=60)
+        if quick
+        else Limits(turn=0.05, rounds=9, case=6),
         {"batch": batch},
         findings,
     )
@@ -88,10 +89,10 @@ def _contenders(
     if names:
         return command.choose(CONTENDERS, names)
     if quick:
-        return command.choose(CONTENDERS, _QUICK)
+        return command.choose(CONTENDERS, _FEW)
     if (settings["dtype"], settings["mode"]) == ("float32", "train"):
         return list(CONTENDERS)
-    return command.choose(CONTENDERS, _ALWAYS)
+    return command.choose(CONTENDERS, _FEW)
 
 
 def findings(rows: list[Row]) -> dict[str, Any]:

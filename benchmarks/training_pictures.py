@@ -70,7 +70,9 @@ def _panel(axes: Any, report: Report, dtype: str, mode: str, labelled: dict[str,
     axes.set_xscale("log")
     low = min(ratio.value for *_, ratio in points)
     high = max(ratio.value for *_, ratio in points)
-    ticks = [t for t in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low / 1.6 < t < high * 1.6]
+    fine = (0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10)
+    coarse = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+    ticks = [t for t in (coarse if high > 8 * low else fine) if low / 1.6 < t < high * 1.6]
     pictures.log_ticks(axes, ticks, [f"{tick:g}×" for tick in ticks])
     axes.set_yticks(range(len(networks)), networks)
     axes.set_ylim(len(networks) - 0.5, -0.5)
