@@ -16,7 +16,7 @@ INK, FAINT, GRID = "#22303c", "#8896a4", "#e3e8ed"
 BLUE, ORANGE, GREEN, RED = "#2f6fb3", "#d9722a", "#2e8b57", "#c0392b"
 PURPLE, BROWN, TEAL = "#7d5ba6", "#8a6d3b", "#2a9d9d"
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "figure.dpi": 150,
     "savefig.dpi": 150,
     "font.size": 10,
