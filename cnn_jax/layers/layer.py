@@ -29,9 +29,7 @@ class Init(Protocol):
 class Apply(Protocol):
     """Computes the output; a layer that draws at random does so only where `rng` is given."""
 
-    def __call__(
-        self, params: Parameters, x: jax.Array, /, *, rng: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, params: Parameters, x: Any, /, *, rng: jax.Array | None = None) -> jax.Array:
         """Return the output for `x`, which may have any number of batch dimensions."""
         ...
 

@@ -78,7 +78,7 @@ def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32) -> Laye
 
 
 def _standardise(x: jax.Array, axes: Sequence[int], epsilon: float) -> jax.Array:
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
     centred = wide - wide.mean(axes, keepdims=True)
     variance = jnp.square(centred).mean(axes, keepdims=True)
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
