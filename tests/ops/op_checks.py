@@ -12,6 +12,15 @@ import numpy as np
 STEP = 2.0**-6
 
 
+# Thousands of programs run once each: what counts is how fast they compile.
+CHEAP_COMPILATION = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
+
+
 class Case(NamedTuple):
     """An operation of arrays, its truth, float64 arrays to try them on, and a dtype to try too."""
 
@@ -42,13 +51,11 @@ def check(case: Case) -> None:
         np.stack([v, np.flip(v)]) if mapped else v
         for v, mapped in zip(values, case.mapped, strict=True)
     )
+    inputs = (arrays, along, across, cotangent, values, stacks)
     with jax.enable_x64(True):
-        shown = jax.jit(_everything, static_argnums=(0, 1)).lower(
-            case.operation, tuple(case.mapped), arrays, along, across, cotangent, values, stacks
-        )
-        got = jax.tree.map(
-            np.asarray, shown.compile()(arrays, along, across, cotangent, values, stacks)
-        )
+        everything = jax.jit(_everything, static_argnums=(0, 1))
+        lowered = everything.lower(case.operation, tuple(case.mapped), *inputs)
+        got = jax.tree.map(np.asarray, lowered.compile(CHEAP_COMPILATION)(*inputs))
     dtype = values[0].dtype
     _check_values(case, dtype, values, got["jit"])
     for n in range(2):
