@@ -55,8 +55,8 @@ def plan(
     for axis in axes or AXES:
         values = AXES[axis][1:-1:2] if quick else AXES[axis]
         for i, value in enumerate(values):
-            steps.append(_step(axis, value, chosen, fresh=i == 0, longest=0.3 if quick else 2.0))
-    limits = Limits(turn=0.03, rounds=7, case=4.0)
+            steps.append(_step(axis, value, chosen, fresh=i == 0, longest=0.3 if quick else 1.0))
+    limits = Limits(turn=0.03, rounds=7, case=3.0)
     if quick:
         limits = Limits(turn=0.01, rounds=3, case=0.5, prepare=60)
     return command.Plan(
