@@ -117,8 +117,10 @@ def check_name(where: str, what: str, name: object) -> str:
     return name
 
 
-def check_shape(kind: str, shape: Sequence[int], rank: int | None = None) -> tuple[int, ...]:
-    """Return an input shape, without batch dimensions, as a tuple of positive ints of `rank`."""
+def check_shape(
+    kind: str, shape: Sequence[int], rank: int | None = None, least: int = 0
+) -> tuple[int, ...]:
+    """Return an input shape, without batch: `rank`, or at least `least`, positive ints."""
     try:
         sizes = tuple(operator.index(size) for size in shape)
     except TypeError:
@@ -127,6 +129,8 @@ def check_shape(kind: str, shape: Sequence[int], rank: int | None = None) -> tup
         ) from None
     if any(size < 1 for size in sizes):
         raise ValueError(f"{kind}: every size of shape must be at least 1, got {sizes}")
+    if len(sizes) < least:
+        raise ValueError(f"{kind}: shape must be of rank {least} or more, got {sizes}")
     if rank is not None and len(sizes) != rank:
         raise ValueError(f"{kind}: shape must be {_spatial_form(rank)} without batch, got {sizes}")
     return sizes

@@ -257,14 +257,16 @@ def _with_kernel(
     operation: Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array],
     start: _Start,
 ) -> Layer:
-    """Make a layer of an operation with a kernel, whose shape follows from the input's channels."""
+    """Make a layer of an operation with a kernel, whose shape follows from the input's channels.
+
+    The kernel has one dimension more than what it works on: the window's and the channels, or, of a
+    dense layer, which takes any dimensions before, the channels alone.
+    """
     check_floating(kind, start.dtype)
     rank = len(kernel_shape(0)) - 1
 
     def init(key: jax.Array, shape: Sequence[int], /) -> dict[str, Any]:
-        sizes = check_shape(kind, shape, None if kind == "dense" else rank)
-        if not sizes:
-            raise ValueError(f"{kind}: shape must have at least one dimension, got {sizes}")
+        sizes = check_shape(kind, shape, None if rank == 1 else rank, least=1)
         *kernel, channels = kernel_shape(sizes[-1])
         params = {"kernel": start.kernel_init(key, (*kernel, channels), start.dtype)}
         if start.bias:

@@ -73,7 +73,7 @@ def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32) -> Laye
            [ 1., -1.]], dtype=float32)
     """
     return _normalisation(
-        "layer_norm", 1, lambda x: _standardise(x, (-1,), epsilon), epsilon, dtype, 1
+        "layer_norm", None, lambda x: _standardise(x, (-1,), epsilon), epsilon, dtype, 1
     )
 
 
@@ -86,7 +86,7 @@ def _standardise(x: jax.Array, axes: Sequence[int], epsilon: float) -> jax.Array
 
 def _normalisation(
     kind: str,
-    rank: int,
+    rank: int | None,
     normalise: Callable[[jax.Array], jax.Array],
     epsilon: float,
     dtype: DTypeLike,
@@ -98,14 +98,14 @@ def _normalisation(
 
     def init(key: jax.Array, shape: Sequence[int], /) -> dict[str, Any]:
         del key
-        sizes = check_shape(kind, shape, rank if kind == "group_norm" else None)
-        if not sizes or sizes[-1] % groups:
+        sizes = check_shape(kind, shape, rank, least=1)
+        if sizes[-1] % groups:
             raise ValueError(f"{kind}: {groups} groups do not divide the channels of {sizes}")
         return {"scale": jnp.ones(sizes[-1:], dtype), "bias": jnp.zeros(sizes[-1:], dtype)}
 
     def apply(params: Parameters, x: jax.Array, /, *, rng: jax.Array | None = None) -> jax.Array:
         del rng
-        check_features(kind, x, rank)
+        check_features(kind, x, rank or 1)
         check_parameters(kind, params, {"scale": x.shape[-1:], "bias": x.shape[-1:]}, x)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.dtype != params["scale"].dtype:
             raise TypeError(
