@@ -41,8 +41,8 @@ class Outcome(NamedTuple):
     stopped: bool
 
 
-def run_job(settings: Settings) -> Path:
-    """Train as `settings` say and return the run folder.
+def run_job(settings: Settings) -> int:
+    """Train as `settings` say and return the exit status.
 
     Raises `UserError` where what was asked for can't be done. Until the training is ready to begin,
     nothing is written.
@@ -66,7 +66,7 @@ def run_job(settings: Settings) -> Path:
     except OSError as error:
         raise UserError(f"{describe(error)}; what the run has so far is in {run.path}") from error
     print_result(console, run.path, result, outcome.history)
-    return run.path
+    return 130 if outcome.stopped else 0  # 130 is what shells expect after Ctrl-C
 
 
 def _prepare(settings: Settings) -> Job:

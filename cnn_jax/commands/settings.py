@@ -23,7 +23,7 @@ class Settings:
     clip: float | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
-    epochs: int = 15
+    epochs: int = 20
     batch_size: int = 32
     seed: int = 0
     cpu_kernels: bool = True

@@ -202,7 +202,7 @@ def train(
     """
     from cnn_jax.commands.job import run_job
 
-    run_job(
+    status = run_job(
         Settings(
             data=data,
             held_out=held_out,
@@ -228,3 +228,4 @@ def train(
             quiet=quiet,
         )
     )
+    raise typer.Exit(status)

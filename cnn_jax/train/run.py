@@ -2,7 +2,7 @@
 
     config.json     what was asked for: model, data, settings, versions
     metrics.jsonl   one line of numbers for each epoch, written as it ends
-    parameters/     the trained parameters (orbax)
+    parameters/     the trained parameters (orbax, with checksums)
     pictures/       learning curves, filters, feature maps, confusion matrix, worst mistakes
     result.json     the final numbers; the last file to be written, so it marks a finished run
 
@@ -11,7 +11,6 @@ every moment: a run that is killed leaves a folder without `result.json` whose m
 last epoch.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,8 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 
 from cnn_jax.layers import Layer
-from cnn_jax.train.files import append_line, read_json, read_lines, remove, replacing, write_json
+from cnn_jax.train.files import append_line, read_json, read_lines, replacing, write_json
 from cnn_jax.train.named import make_model
+from cnn_jax.train.parameters import load_tree, save_tree
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,25 +34,13 @@ class RunWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add_record(self, record: Mapping[str, float]) -> None:
+    def add_record(self, record: Mapping[str, float | str]) -> None:
         """Append an epoch's numbers to `metrics.jsonl`."""
         append_line(self.path / "metrics.jsonl", record)
 
     def save_parameters(self, params: Any) -> None:
         """Write the parameters, in place of those that were there."""
-        import orbax.checkpoint  # takes a second, so only where it is wanted
-
-        target = self.path / "parameters"
-        with replacing(target) as hidden:
-            try:
-                with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-                    checkpointer.save(hidden.absolute(), params)
-            except (ValueError, RuntimeError) as error:
-                # Orbax writes through TensorStore, whose errors are not OSErrors.
-                raise OSError(f"{target}: {_first_line(error)}") from error
-            finally:
-                for unfinished in self.path.glob(f"{hidden.name}.orbax-checkpoint-tmp*"):
-                    remove(unfinished)
+        save_tree(self.path / "parameters", params)
 
     def save_picture(self, name: str, figure: "Figure") -> None:
         """Write a figure to `pictures/NAME.png`."""
@@ -122,6 +110,9 @@ def new_run(path: str | Path, config: Mapping[str, Any], *, overwrite: bool = Fa
 def check_new(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise what `new_run` would raise about an existing `path`, without making anything."""
     path = Path(path)
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise NotADirectoryError(f"{above}: a file is in the way; a run needs a folder of its own")
     if _is_free(path):
         return
     if not path.is_dir():
@@ -163,34 +154,12 @@ def load(path: str | Path) -> Run:
         path=path,
         config=config,
         model=model,
-        params=_load_parameters(path / "parameters", expected),
+        params=load_tree(path / "parameters", expected),
         history=history,
         result=read_json(result, "a run's result") if result.is_file() else None,
     )
 
 
-def _load_parameters(path: Path, expected: Any) -> Any:
-    import orbax.checkpoint
-
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no parameters; the run did not get to its end")
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected
-    )
-    try:
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(path.absolute(), target)
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
-        raise ValueError(
-            f"{path}: damaged, or not the parameters of this run's model ({_first_line(error)})"
-        ) from error
-
-
 def _is_free(path: Path) -> bool:
     """Whether a new folder can take this path: nothing is there, or an empty folder."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
-
-
-def _first_line(error: Exception) -> str:
-    return re.split(r"[\n;]", str(error), maxsplit=1)[0].strip()[:300] or type(error).__name__

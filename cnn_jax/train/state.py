@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.core import Tracer
 
 from cnn_jax.layers import Layer
 
@@ -51,8 +52,6 @@ def create(
     check_key("create", key)
     shape = tuple(shape)
 
-    # One compiled program instead of dozens of small ones.
-    @jax.jit
     def build(key: jax.Array) -> State:
         for_params, for_training = jax.random.split(key)
         params = model.init(for_params, shape)
@@ -60,7 +59,13 @@ def create(
             optimizer_state = optimizer.init(params)
         return State(jnp.zeros((), jnp.int32), params, optimizer_state, for_training)
 
-    return build(key)
+    if isinstance(key, Tracer):  # under the caller's own jit or vmap
+        return build(key)
+    # One program instead of dozens of small ones. It runs once, so on a CPU, where optimising it
+    # takes seconds and running it hardly any time, it is compiled without optimisation.
+    on_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 0} if on_cpu else None
+    return jax.jit(build, compiler_options=options)(key)
 
 
 @contextmanager

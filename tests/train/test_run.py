@@ -192,9 +192,12 @@ def test_damaged_runs_are_refused(tmp_path):
     refused(r"config\.json: no usable model in it \('model'\)\Z")
 
     config.write_text(good.replace('"classes": 2', '"classes": 5'))
-    refused(r"parameters: damaged, or not the parameters of this run's model \(")
-    config.write_text(good.replace('"small"', '"lenet5"').replace("8,\n    8", "28,\n    28"))
-    refused(r"parameters: damaged, or not the parameters of this run's model \(")
+    refused(
+        r"parameters: not of this model: dense_0/bias is float32\[2\], "
+        r"but the model has float32\[5\]\Z"
+    )
+    config.write_text(good.replace('"small"', '"signal_net"').replace("8,\n    8", "28"))
+    refused(r"parameters: not of this model: conv_0/bias is absent, but the model has float32")
     config.write_text(good)
 
     (path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
@@ -202,10 +205,25 @@ def test_damaged_runs_are_refused(tmp_path):
     (path / "metrics.jsonl").write_text("")
     cnn.train.load(path)
 
-    for file in (path / "parameters").rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[:20])
-    refused(r"parameters: damaged, or not the parameters of this run's model \(")
+    # One byte changed anywhere, a file missing, a file too many.
+    manifest = path / "parameters" / "manifest.json"
+    data = max((path / "parameters").rglob("*"), key=lambda file: file.stat().st_size)
+    bytes_before = data.read_bytes()
+    changed = bytearray(bytes_before)
+    changed[len(changed) // 2] ^= 1
+    data.write_bytes(changed)
+    refused(r"parameters: damaged: .* is not as it was written")
+    data.unlink()
+    refused(r"parameters: damaged: .* is not as it was written")
+    data.write_bytes(bytes_before)
+    (path / "parameters" / "more").write_text("")
+    refused(r"parameters: damaged: more is not as it was written")
+    (path / "parameters" / "more").unlink()
+    cnn.train.load(path)
+    manifest.write_text("[]")
+    refused(r"manifest\.json: not a list of arrays and checksums\Z")
+    manifest.unlink()
+    refused(r"parameters: damaged, or no parameters \(there is no manifest\.json in it\)\Z")
 
 
 def test_folders_without_a_run_or_without_parameters(tmp_path):

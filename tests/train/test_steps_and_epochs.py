@@ -52,7 +52,7 @@ class Compilations:
         self.count = 0
         monitoring.register_event_duration_secs_listener(self)
 
-    def __call__(self, event, duration, **kwargs):
+    def __call__(self, event, duration_secs, **kwargs):
         self.count += event == "/jax/core/compile/backend_compile_duration"
 
 
@@ -261,7 +261,21 @@ def test_create_takes_one_new_key():
     for key, shown in ((0, "0"), (jax.random.split(jax.random.key(0)), "key<fry>[2]")):
         message = f"create: key must be one random key such as jax.random.key(0), not {shown}"
         with pytest.raises(TypeError, match=exactly(message)):
-            cnn.train.create(network(), optax.sgd(0.1), key, SHAPE)
+            cnn.train.create(network(), optax.sgd(0.1), key, SHAPE)  # pyright: ignore[reportArgumentType]
+
+
+def test_create_and_step_work_under_vmap_and_jit():
+    """Several seeds at once learn as they do one by one."""
+    model, optimizer, data = network(), optax.sgd(0.1, momentum=0.9), pictures(4)
+    step = cnn.train.make_step(model, optimizer)
+
+    def learn(key):
+        state, metrics = step(cnn.train.create(model, optimizer, key, SHAPE), data[:2])
+        return state.params, metrics
+
+    keys = jax.random.split(jax.random.key(5), 2)
+    together = jax.jit(jax.vmap(learn))(keys)
+    same(jax.tree.map(lambda leaf: leaf[1], together), learn(keys[1]))
 
 
 def step_with(loss=cnn.train.cross_entropy, batch=None, **options):
@@ -293,7 +307,7 @@ def test_batch_size_errors():
     with pytest.raises(ValueError, match=exactly(message)):
         cnn.train.make_epoch(model, optimizer, batch_size=0)
     with pytest.raises(TypeError, match=exactly("evaluate: batch_size must be an int, not 2.5")):
-        cnn.train.evaluate(model, {}, pictures(3), batch_size=2.5)
+        cnn.train.evaluate(model, {}, pictures(3), batch_size=2.5)  # pyright: ignore[reportArgumentType]
     message = (
         "predict: images must have shape [n, *spatial, channels] with n at least 1, "
         "not [0, 6, 6, 1]"
