@@ -128,7 +128,11 @@ def test_check_says_what_is_wrong(images, labels, kind, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match=r"unknown name 'mnits'; the data sets are digits$"):
+    message = (
+        "dataset: unknown name 'mnits'; the data sets are cifar10, cifar100, digits, "
+        "fashion-mnist, mnist, and there is no file or folder of that name"
+    )
+    with pytest.raises(ValueError, match=exactly(message)):
         cnn.data.load("mnits")
 
 
@@ -189,6 +193,6 @@ def test_augmentation_errors():
         ValueError, match=exactly("random_shift: pixels must be at least 0, not -1")
     ):
         cnn.data.random_shift(-1)
-    message = "augment: unknown name 'blur'; the augmentations are flip, none, shift"
+    message = "augment: unknown name 'blur'; the augmentations are crop, cutout, flip, none, shift"
     with pytest.raises(ValueError, match=exactly(message)):
         cnn.data.augmentation("blur")
