@@ -7,21 +7,25 @@ import jax
 import numpy as np
 from jax import lax
 
-from cnn_jax.cpu.pooling_float import narrow_exact, widen
+from cnn_jax.cpu.pooling_float import loaded, narrow_exact, stored, stored_number
 from cnn_jax.cpu.pooling_window import Window
 
 
 def extreme(operand: jax.Array, window: Window, *, largest: bool, by_axis: bool) -> jax.Array:
     """The largest or smallest element of every window; NaN where there is one."""
     combine = lax.max if largest else lax.min
-    wide = _reduce(widen(operand), window, combine, lowest(operand.dtype, largest), by_axis)
-    return narrow_exact(wide, operand.dtype)
+    identity = lowest(operand.dtype, largest)
+    for part in window.by_axis() if by_axis else [window]:
+        operand = narrow_exact(_reduce(operand, part, combine, identity), operand.dtype)
+    return operand
 
 
 def total(operand: jax.Array, window: Window, *, by_axis: bool) -> jax.Array:
     """The sum of every window, half-precision numbers summed in single precision."""
-    wide = _reduce(widen(operand), window, lax.add, 0, by_axis)
-    return lax.convert_element_type(wide, operand.dtype)
+    dtype = operand.dtype
+    for part in window.by_axis() if by_axis else [window]:
+        operand = _reduce(operand, part, lax.add, 0)
+    return lax.convert_element_type(operand, dtype)
 
 
 def lowest(dtype, largest: bool):
@@ -31,12 +35,7 @@ def lowest(dtype, largest: bool):
     return -np.inf if largest else np.inf
 
 
-def _reduce(
-    operand: jax.Array, window: Window, combine: Callable, identity, by_axis: bool
-) -> jax.Array:
-    for part in window.by_axis() if by_axis else [window]:
-        padded = part.padded(operand, identity)
-        operand = functools.reduce(
-            combine, (part.tap(padded, position) for position in part.positions())
-        )
-    return operand
+def _reduce(operand: jax.Array, window: Window, combine: Callable, identity) -> jax.Array:
+    padded = window.padded(stored(operand), stored_number(identity, operand.dtype))
+    parts = (window.tap(padded, position) for position in window.positions())
+    return functools.reduce(combine, (loaded(part, operand.dtype) for part in parts))

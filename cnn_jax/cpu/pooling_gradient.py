@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from cnn_jax.cpu.pooling_float import narrow_exact, widen
+from cnn_jax.cpu.pooling_float import loaded, narrow_exact, stored, stored_number, widen
 from cnn_jax.cpu.pooling_forward import lowest
 from cnn_jax.cpu.pooling_window import Window, pad
 from cnn_jax.cpu.separate import separately
@@ -39,7 +39,7 @@ def scatter(
     """
     parts = [_Grid(part) for part in (window.by_axis() if by_axis else [window])]
     numbers = []
-    value, poisoned = widen(operand), None
+    value, poisoned = operand, None
     for part in parts:
         find = functools.partial(_find, part, largest=largest)
         if part is parts[-1]:
@@ -157,11 +157,12 @@ def _only_number(find: Callable[..., Best]) -> Callable[..., jax.Array]:
 def _find(grid: _Grid, operand: jax.Array, poisoned: jax.Array | None, largest: bool) -> Best:
     windows = grid.windows
     wins = lax.ge if largest else lax.le
-    values = windows.padded(operand, lowest(operand.dtype, largest))
+    dtype = operand.dtype
+    values = windows.padded(stored(operand), stored_number(lowest(dtype, largest), dtype))
     marks = None if poisoned is None else windows.padded(poisoned, False)
     best = None
     for position in windows.positions():
-        value = windows.tap(values, position)
+        value = loaded(windows.tap(values, position), dtype)
         number = lax.full(value.shape, grid.number(position), grid.number_type)
         nan = lax.ne(value, value) if marks is None else windows.tap(marks, position)
         if best is None:

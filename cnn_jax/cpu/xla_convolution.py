@@ -1,7 +1,106 @@
-"""Pure XLA (being written)."""
+"""Convolutions made of plain XLA operations, where those are faster than XLA's own rule."""
 
-from cnn_jax.cpu.choice import stock
+import functools
+
+from cnn_jax.cpu import xla_convolution_depthwise as depthwise
+from cnn_jax.cpu import xla_convolution_dot as dot
+from cnn_jax.cpu import xla_convolution_grouped as grouped
+from cnn_jax.cpu.choice import Choice, stock
+from cnn_jax.cpu.convolution import Convolution
+from cnn_jax.cpu.xla_convolution_layout import size
+
+_FLOATS = {"float64", "float32", "bfloat16", "float16"}
+
+# Each element of the window is code to compile.
+_MOST_ELEMENTS = 81
+# Less work than this, in multiply-adds, is over before a choice matters.
+_LEAST_WORK = 2_000_000
+# The input gradient of a depthwise convolution that makes so many outputs of each input.
+_FEW_INPUTS = 4
+# Groups are joined until a dense convolution has as many channels, in so many calls at most. In
+# three dimensions XLA's dense kernel is itself slow, and zeros between groups cost more.
+_ENOUGH_CHANNELS = {1: 32, 2: 32, 3: 8}
+_MOST_CALLS = 16
+# A first layer's kernel gradient is one matrix product if its result is narrow and long.
+_LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
+# A sum of products for every output channel, where a matrix product's columns are short.
+_MOST_PRODUCTS = 300
+# A shifted sum of that many terms is worth the memory that it goes through.
+_LEAST_TERMS = 16
 
 
-def choose(described):
-    return stock("to come")
+def choose(convolution: Convolution) -> Choice:
+    """The kernel for a convolution, from its description."""
+    c = convolution
+    if c.dtype not in _FLOATS:
+        return stock(f"no kernel for {c.dtype}")
+    if c.empty:
+        return stock("an array is empty")
+    if not 1 <= c.rank <= 3:
+        return stock(f"no kernel for {c.rank} spatial dimensions")
+    if c.batch_groups > 1:
+        return _batch_groups(c)
+    if c.feature_groups > 1:
+        return _feature_groups(c)
+    return _dense(c)
+
+
+def _feature_groups(c: Convolution) -> Choice:
+    if c.feature_groups == c.in_channels and size(c.window) <= _MOST_ELEMENTS:
+        return _choice("shifted products", "a kernel for each channel", depthwise.forward, c)
+    few = c.in_channels <= _FEW_INPUTS * c.feature_groups
+    if c.feature_groups == c.out_channels and few and size(c.window) <= _MOST_ELEMENTS:
+        return _choice("shifted products", "one output for each group", depthwise.to_one, c)
+    per_group = max(c.in_channels, c.out_channels) // c.feature_groups
+    if _work(c) < _LEAST_WORK:
+        return stock("little work")
+    enough = _ENOUGH_CHANNELS[c.rank]
+    together = grouped.joined(c.feature_groups, per_group, enough, _MOST_CALLS)
+    if together == c.feature_groups and c.rank == 3:
+        return stock("XLA's kernel is as fast")
+    build = functools.partial(grouped.forward, together=together)
+    return _choice("dense by group", "several groups", build, c)
+
+
+def _batch_groups(c: Convolution) -> Choice:
+    if c.batch_groups == c.batch and size(c.output) <= _MOST_ELEMENTS:
+        return _choice(
+            "shifted products by row", "a kernel for each channel", depthwise.kernel_gradient, c
+        )
+    if _work(c) < _LEAST_WORK:
+        return stock("little work")
+    per_group = max(c.batch, c.out_channels) // c.batch_groups
+    enough = _ENOUGH_CHANNELS[c.rank]
+    together = grouped.joined(c.batch_groups, per_group, enough, _MOST_CALLS)
+    build = functools.partial(grouped.kernel_gradient, together=together)
+    return _choice("dense by group", "several groups", build, c)
+
+
+def _dense(c: Convolution) -> Choice:
+    if c.in_channels == 1 and size(c.window) * c.out_channels <= _MOST_PRODUCTS:
+        return _choice("shifted products", "one input channel", dot.one_input_channel, c)
+    if _work(c) < _LEAST_WORK:
+        return stock("little work")
+    dilated = any(step > 1 for step in c.lhs_dilation)
+    if size(c.output) == 1 and size(c.window) > 1:
+        return _choice("matrix product", "a 1x1 kernel's gradient", dot.kernel_gradient, c)
+    if size(c.window) == 1:
+        if dilated or any(step > 1 for step in c.stride):
+            return stock("a strided 1x1 kernel")
+        return _choice("matrix product", "a 1x1 kernel", dot.pointwise, c)
+    if _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS and c.out_channels == 1:
+        return _choice("shifted sum of products", "one output channel", dot.one_output_channel, c)
+    # A window of many elements beside a small result is a kernel gradient's.
+    columns = size(c.output) * c.batch
+    narrow = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
+    if size(c.window) > _MOST_ELEMENTS and narrow:
+        return _choice("matrix product", "few input channels", dot.kernel_gradient, c)
+    return stock("XLA's dense kernel")
+
+
+def _work(c: Convolution) -> int:
+    return c.flops // 2
+
+
+def _choice(kernel: str, reason: str, build, c: Convolution) -> Choice:
+    return Choice(kernel, reason, functools.partial(build, c))
