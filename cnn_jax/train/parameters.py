@@ -52,10 +52,13 @@ def load_tree(path: Path, expected: Any) -> Any:
     if not (path / _MANIFEST).is_file():
         raise ValueError(f"{path}: damaged, or no parameters (there is no {_MANIFEST} in it)")
     manifest = read_json(path / _MANIFEST, "a list of arrays and checksums")
-    parts = [manifest.get(name) for name in ("arrays", "files")] if _is_dict(manifest) else [None]
-    if not all(map(_is_dict, parts)):
+    there, checksums = (
+        (manifest.get("arrays"), manifest.get("files"))
+        if isinstance(manifest, dict)
+        else ({}, None)
+    )
+    if not isinstance(there, dict) or not isinstance(checksums, dict):
         raise ValueError(f"{path / _MANIFEST}: not a list of arrays and checksums")
-    there, checksums = parts
     found = _checksums(path)
     for name in sorted(found.keys() | checksums.keys()):
         if found.get(name) != checksums.get(name):
@@ -91,10 +94,6 @@ def _checksums(folder: Path) -> dict[str, str]:
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != _MANIFEST
     }
-
-
-def _is_dict(value: Any) -> bool:
-    return isinstance(value, dict)
 
 
 def _first_line(error: Exception) -> str:
