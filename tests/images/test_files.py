@@ -268,6 +268,13 @@ def test_floating_pictures_are_refused(save):
     assert str(caught.value) == f"{path}: expected whole-numbered levels, the picture has floats"
 
 
+def test_levels_beyond_sixteen_bits_are_refused(save):
+    path = save("a.tif", np.array([[0, 65536]], np.int32))
+    with pytest.raises(ValueError, match="65535") as caught:
+        images.read(path)
+    assert str(caught.value) == f"{path}: levels must be in 0..65535, the picture has more"
+
+
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("limit", [10, 30])
 def test_pictures_too_large_to_decode(save, monkeypatch, limit):

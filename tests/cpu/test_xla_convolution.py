@@ -1,0 +1,260 @@
+"""Convolutions made of plain XLA operations against XLA's own rule: values and both gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnn_jax.cpu import convolution, xla_convolution
+from cnn_jax.cpu import xla_convolution_depthwise as depthwise
+from cnn_jax.cpu import xla_convolution_dot as dot
+from cnn_jax.cpu import xla_convolution_grouped as grouped
+
+TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "bfloat16": 2e-2, "float16": 4e-3}
+
+
+@st.composite
+def convolutions(draw):
+    """Shapes, type and keywords of `lax.conv_general_dilated`, hostile ones among them."""
+    rank = draw(st.sampled_from([1, 1, 2, 2, 2, 3]))
+    groups = draw(st.sampled_from([1, 1, 2, 3, 4, 6]))
+
+    def sizes(*choices):
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    window, spatial = sizes(1, 2, 3), sizes(1, 4, 5)
+    inputs = groups * draw(st.sampled_from([1, 1, 2, 3]))
+    outputs = groups * draw(st.sampled_from([1, 1, 2, 4]))
+    batch = draw(st.integers(1, 3))
+    padding = tuple((draw(st.integers(-1, 3)), draw(st.integers(-1, 3))) for _ in range(rank))
+    letters = "WHD"[:rank]
+    if draw(st.booleans()):
+        dimensions = (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+        shapes = (batch, *spatial, inputs), (*window, inputs // groups, outputs)
+    else:
+        dimensions = (f"NC{letters}", f"OI{letters}", f"N{letters}C")
+        shapes = (batch, inputs, *spatial), (outputs, inputs // groups, *window)
+    keywords = {
+        "window_strides": sizes(1, 1, 2),
+        "padding": padding,
+        "lhs_dilation": draw(st.sampled_from([(1,) * rank, sizes(1, 2)])),
+        "rhs_dilation": sizes(1, 1, 2),
+        "dimension_numbers": dimensions,
+        "feature_group_count": groups,
+    }
+    dtype = draw(st.sampled_from(["float32", "float32", "bfloat16", "float16"]))
+    return shapes, dtype, keywords, draw(st.integers(0, 2**32 - 1))
+
+
+def equations(shapes, dtype, keywords, seed):
+    """The forward convolution, its input gradient and its kernel gradient, as equations.
+
+    Each is a description, the operands, and XLA's own result.
+    """
+    generator = np.random.default_rng(seed)
+    x, kernel = (jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes)
+    function = functools.partial(lax.conv_general_dilated, **keywords)
+    try:
+        out = jax.eval_shape(function, x, kernel)
+    except (TypeError, ValueError):
+        return  # an output of negative size is refused before any rule is asked
+    dy = jnp.asarray(generator.normal(size=out.shape), dtype)
+    programs = [
+        (function, (x, kernel)),
+        (lambda dy, kernel: jax.vjp(lambda x: function(x, kernel), x)[1](dy)[0], (dy, kernel)),
+        (lambda dy, x: jax.vjp(lambda kernel: function(x, kernel), kernel)[1](dy)[0], (dy, x)),
+    ]
+    for program, arguments in programs:
+        traced = jax.make_jaxpr(program)(*arguments).jaxpr
+        for equation in traced.eqns:
+            if equation.primitive is lax.conv_general_dilated_p and _depends(traced, equation):
+                # What an equation computes does not depend on where its operands come from.
+                operands = [
+                    jnp.asarray(generator.normal(size=var.aval.shape), dtype)
+                    for var in equation.invars
+                ]
+                lhs, rhs = (var.aval for var in equation.invars)
+                out = equation.outvars[0].aval
+                bind = functools.partial(equation.primitive.bind, **equation.params)
+                yield convolution.describe(lhs, rhs, out, equation.params), operands, bind
+
+
+def _depends(traced, equation):
+    # The forward convolution of a gradient's program is there too, unused.
+    used = {id(var) for other in traced.eqns for var in other.invars} | {
+        id(var) for var in traced.outvars
+    }
+    return id(equation.outvars[0]) in used
+
+
+def applicable(c):
+    """Every form that can compute the convolution, chosen or not."""
+    if c.empty:
+        return
+    yield from _named(c)
+    choice = xla_convolution.choose(c)
+    if choice.build is not None:
+        yield "chosen", choice.build
+
+
+def _named(c):
+    part = functools.partial
+    if c.batch_groups > 1:
+        if c.batch_groups == c.batch:
+            yield "depthwise kernel gradient", part(depthwise.kernel_gradient, c)
+        together = [n for n in (1, 2, 3) if c.batch_groups % n == 0][-1]
+        yield "grouped kernel gradient", part(grouped.kernel_gradient, c, together=together)
+    elif c.feature_groups > 1:
+        if c.feature_groups == c.in_channels:
+            yield "depthwise", part(depthwise.forward, c)
+        if c.feature_groups == c.out_channels:
+            yield "to one", part(depthwise.to_one, c)
+        together = [n for n in (1, 2, 3) if c.feature_groups % n == 0][-1]
+        yield "grouped", part(grouped.forward, c, together=together)
+    else:
+        yield "kernel gradient", part(dot.kernel_gradient, c)
+        if set(c.window) == {1}:
+            yield "pointwise", part(dot.pointwise, c)
+        if c.in_channels == 1:
+            yield "one input", part(dot.one_input_channel, c)
+        if c.out_channels == 1:
+            yield "one output", part(dot.one_output_channel, c)
+
+
+def check(forms, bind, operands, dtype):
+    """One program for all of them, so that a case costs one compilation."""
+    results, theirs = jax.jit(
+        lambda *operands: ([build(*operands) for build in forms.values()], bind(*operands))
+    )(*operands)
+    expected = np.asarray(theirs, np.float64)
+    scale = np.abs(expected).max(initial=0) + 1e-3
+    for name, mine in zip(forms, results, strict=True):
+        assert mine.dtype == theirs.dtype == jnp.dtype(dtype), name
+        assert mine.shape == theirs.shape, name
+        np.testing.assert_allclose(
+            np.asarray(mine, np.float64),
+            expected,
+            rtol=0,
+            atol=TOLERANCE[dtype] * scale,
+            err_msg=name,
+        )
+
+
+@settings(max_examples=210)
+@given(convolutions(), st.integers(0, 2))
+def test_every_form_computes_what_the_stock_rule_does(case, which):
+    drawn = list(equations(*case))
+    if drawn:
+        c, operands, bind = drawn[which % len(drawn)]
+        forms = dict(applicable(c))
+        if forms:
+            check(forms, bind, operands, case[1])
+
+
+def described(x, kernel, *, groups=1, stride=1, dtype="float32", kind="forward"):
+    """The description of a channels-last convolution with padding SAME, or of a gradient of it."""
+    letters = "WHD"[: len(x) - 2]
+    keywords = {
+        "window_strides": (stride,) * len(letters),
+        "padding": "SAME",
+        "dimension_numbers": (f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        "feature_group_count": groups,
+    }
+    found = list(equations((x, kernel), dtype, keywords, 0))
+    return found[["forward", "input gradient", "kernel gradient"].index(kind)][0]
+
+
+CHOSEN = [
+    ((8, 28, 28, 32), (3, 3, 1, 32), 32, "forward", "shifted products"),
+    ((8, 28, 28, 32), (3, 3, 1, 32), 32, "input gradient", "shifted products"),
+    ((8, 28, 28, 32), (3, 3, 1, 32), 32, "kernel gradient", "shifted products by row"),
+    ((8, 28, 28, 32), (3, 3, 1, 64), 32, "input gradient", "shifted products"),
+    ((8, 28, 28, 64), (3, 3, 16, 64), 4, "forward", "dense by group"),
+    ((8, 28, 28, 64), (3, 3, 16, 64), 4, "kernel gradient", "dense by group"),
+    ((8, 28, 28, 64), (1, 1, 64, 64), 1, "forward", "matrix product"),
+    ((8, 28, 28, 64), (1, 1, 64, 64), 1, "input gradient", "matrix product"),
+    ((8, 28, 28, 64), (1, 1, 64, 64), 1, "kernel gradient", "matrix product"),
+    ((64, 28, 28, 1), (5, 5, 1, 6), 1, "forward", "shifted products"),
+    ((64, 28, 28, 1), (5, 5, 1, 6), 1, "input gradient", "shifted sum of products"),
+    ((64, 32, 32, 3), (3, 3, 3, 64), 1, "kernel gradient", "matrix product"),
+    ((8, 28, 28, 64), (3, 3, 64, 64), 1, "forward", "stock XLA"),
+]
+
+
+@pytest.mark.parametrize(("x", "kernel", "groups", "kind", "name"), CHOSEN)
+def test_the_chosen_kernels(x, kernel, groups, kind, name):
+    choice = xla_convolution.choose(described(x, kernel, groups=groups, kind=kind))
+    assert choice.kernel == name
+
+
+STOCK = [
+    ((1, 4, 4, 4), (3, 3, 2, 4), 2, 1, "float32", "little work"),
+    ((8, 28, 28, 64), (1, 1, 64, 64), 1, 2, "float32", "a strided 1x1 kernel"),
+    ((8, 28, 28, 64), (3, 3, 64, 64), 1, 1, "float32", "XLA's dense kernel"),
+    ((0, 8, 8, 2), (3, 3, 1, 2), 2, 1, "float32", "an array is empty"),
+    ((1, 2), (2, 2), 1, 1, "float32", "no kernel for 0 spatial dimensions"),
+    ((1, 4, 4, 2), (3, 3, 1, 2), 2, 1, "int32", "no kernel for int32"),
+    ((4, 12, 12, 12, 8), (3, 3, 3, 4, 8), 2, 1, "float32", "XLA's kernel is as fast"),
+]
+
+
+@pytest.mark.parametrize(("x", "kernel", "groups", "stride", "dtype", "why"), STOCK)
+def test_the_stock_rule_stays_for_a_reason(x, kernel, groups, stride, dtype, why):
+    c = described(x, kernel, groups=groups, stride=stride, dtype=dtype)
+    choice = xla_convolution.choose(c)
+    assert choice.build is None
+    assert choice.reason == why
+
+
+def test_groups_are_joined_to_enough_channels_in_few_calls():
+    assert grouped.joined(32, 4, 32, 16) == 8
+    assert grouped.joined(4, 32, 32, 16) == 1
+    assert grouped.joined(6, 4, 16, 16) == 3
+    assert grouped.joined(256, 32, 32, 16) == 16
+    assert grouped.joined(7, 4, 16, 16) == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "groups"),
+    [
+        ((2, 9, 9, 6), (3, 3, 1, 12), 6),
+        ((2, 9, 9, 8), (3, 3, 2, 8), 4),
+        ((2, 9, 9, 5), (1, 1, 5, 7), 1),
+        ((2, 9, 9, 1), (3, 3, 1, 7), 1),
+    ],
+)
+def test_float64_stays_float64(x, kernel, groups):
+    with jax.enable_x64(True):
+        keywords = {
+            "window_strides": (2, 1),
+            "padding": "SAME",
+            "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+            "feature_group_count": groups,
+        }
+        for c, operands, bind in equations((x, kernel), "float64", keywords, 0):
+            check(dict(applicable(c)), bind, operands, "float64")
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_half_precision_is_summed_in_single(rank):
+    # 512 ones and a half: bfloat16 sums would stand still at 256.
+    shape, window = (1, *(8,) * rank, 2), (3,) * rank
+    x = jnp.full(shape, 8.5, "bfloat16")
+    kernel = jnp.ones((*window, 1, 2), "bfloat16")
+    letters = "WHD"[:rank]
+    keywords = {
+        "window_strides": (1,) * rank,
+        "padding": "VALID",
+        "dimension_numbers": (f"N{letters}C", f"{letters}IO", f"N{letters}C"),
+        "feature_group_count": 2,
+    }
+    c, _, _ = next(equations((shape, kernel.shape), "bfloat16", keywords, 0))
+    y = depthwise.forward(c, x, kernel)
+    assert y.dtype == jnp.bfloat16
+    expected = jnp.asarray(8.5 * 3**rank, "bfloat16")
+    np.testing.assert_array_equal(np.asarray(y), np.full(y.shape, expected))
