@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cnn_jax.commands.errors import asked_for
+from cnn_jax.commands.errors import UserError, asked_for, describe
 
 
 def lecture(
@@ -28,4 +28,9 @@ def lecture(
             typer.echo(f"{name:{width}}  {title}")
         return
     with asked_for():
+        for name in names or ():
+            lecture.part(name)
+    try:
         lecture.run(names or (), out)
+    except OSError as error:
+        raise UserError(describe(error)) from error

@@ -52,33 +52,34 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
     if not lhs.dtype == rhs.dtype == out.dtype:
         return stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
     described = convolution.describe(lhs, rhs, out, params)
-    candidates = (
-        (_onednn(described, place), "onednn"),
-        (lambda: xla_convolution.choose(described), "xla"),
-    )
     reasons = []
-    for candidate, family in candidates:
+    for family, candidate in _CONVOLUTIONS.items():
         if family not in kernels:
             reasons.append(f"the {family} kernels are switched off")
             continue
-        choice = candidate()
+        choice = candidate(described, place)
         if choice.build is not None:
             return choice
         reasons.append(choice.reason)
     return stock("; ".join(reasons))
 
 
-def _onednn(described: convolution.Convolution, place: Place):
-    def candidate() -> Choice:
-        # A call of the library can't be split by the partitioner, nor found by another process.
-        if place is not Place.HERE:
-            return stock(f"it runs {place.value}")
-        try:
-            made = onednn.plan(described)
-        except native_library.NativeLibraryError:
-            return stock("the native library is missing; see status()")
-        if isinstance(made, str):
-            return stock(made)
-        return Choice("oneDNN", described.kind.value, onednn.call(described, made))
+def _onednn(described: convolution.Convolution, place: Place) -> Choice:
+    # A call of the library can't be split by the partitioner, nor found by another process.
+    if place is not Place.HERE:
+        return stock(f"it runs {place.value}")
+    try:
+        made = onednn.plan(described)
+    except native_library.NativeLibraryError:
+        return stock("the native library is missing; see status()")
+    if isinstance(made, str):
+        return stock(made)
+    return Choice("oneDNN", described.kind.value, onednn.call(described, made))
 
-    return candidate
+
+def _xla(described: convolution.Convolution, place: Place) -> Choice:
+    # Plain operations run anywhere.
+    return xla_convolution.choose(described)
+
+
+_CONVOLUTIONS = {"onednn": _onednn, "xla": _xla}

@@ -98,7 +98,7 @@ class Convolution:
         per_output = math.prod(self.window) * (self.in_channels // self.feature_groups)
         # A dilated input is mostly zeros: only every n-th tap of the window meets a value.
         skipped = math.prod(self.lhs_dilation)
-        return 2 * math.prod(self.out_shape) // self.batch_groups * per_output // skipped
+        return 2 * math.prod(self.out_shape) * per_output // skipped
 
     @property
     def kind(self) -> Kind:

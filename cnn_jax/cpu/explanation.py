@@ -32,7 +32,7 @@ class Explanation:
     rows: tuple[Row, ...]
 
     def __str__(self) -> str:
-        """A table with a line for each operation, and the share of the work that is fast."""
+        """A table with a line for each operation."""
         if not self.rows:
             return "no convolution or pooling"
         header = ("operation", "shapes", "times", "MFLOP", "kernel", "why")

@@ -1,7 +1,6 @@
 """Finds and loads the native library and the oneDNN that it calls."""
 
 import ctypes
-import ctypes.util
 import functools
 import importlib.metadata
 import os

@@ -13,8 +13,9 @@ def batches(
     """Yield `(images[b, ...], labels[b])` until every example has come once.
 
     The last batch holds what is left and may be smaller. With a `seed` the order is shuffled,
-    without one it is the data set's. `cnn.train.make_epoch` is faster: it keeps the whole epoch
-    on the device.
+    without one it is the data set's. `cnn.train.make_epoch` keeps the whole epoch on the device,
+    which is faster, but for convolutions on a CPU only with `cnn_jax.cpu` installed: XLA's own
+    gradients of convolutions are slow inside its loops.
 
     Raises `ValueError` for a batch size that is not positive.
 

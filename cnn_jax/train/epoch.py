@@ -37,6 +37,9 @@ def make_epoch(
     examples of weight 0: its gradient is the mean over the true ones, and `metrics` are exact
     means over the `n` examples, each measured just before the step that learns from it.
 
+    On a CPU install `cnn_jax.cpu` for this: XLA's own gradients of convolutions are several times
+    slower inside a loop of its own than in single steps.
+
     The model must treat the examples of a batch independently, as every layer of `cnn_jax` does.
     `epoch` donates its state, not the data. The other arguments are those of `make_step`.
 

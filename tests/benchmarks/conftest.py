@@ -10,7 +10,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.append(str(ROOT))  # last, so that the installed package comes before its sources
 
 from benchmarks.harness import Contender, Harness, Limits  # noqa: E402
 from benchmarks.machine import available_cpus  # noqa: E402

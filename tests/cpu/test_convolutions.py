@@ -170,3 +170,22 @@ def test_the_handler_refuses_arrays_of_another_size(native):
         jax.block_until_ready(
             call(small, jnp.ones((3, 1, 1)), configuration=np.asarray(hostile(), np.int64))
         )
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_the_three_convolutions_of_a_layer_count_the_same_work(groups):
+    def loss(x, kernel):
+        y = lax.conv_general_dilated(
+            x,
+            kernel,
+            (1, 1),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+        return jnp.sum(y * y)
+
+    x = jax.ShapeDtypeStruct((2, 6, 6, 4), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 4 // groups, 8), jnp.float32)
+    flops = [row.flops for row in cpu.explain(jax.grad(loss, (0, 1)), x, kernel).rows]
+    assert flops == [2 * (2 * 6 * 6) * (3 * 3) * (4 // groups) * 8] * 3

@@ -59,3 +59,15 @@ def test_convolutions_have_the_parameters_that_are_read():
         "feature_group_count",
         "batch_group_count",
     }
+
+
+def test_the_contexts_that_tell_where_an_operation_runs():
+    def fields(cls):
+        return {field.name for field in dataclasses.fields(cls)}
+
+    assert "num_devices" in fields(private.ShardingContext)
+    assert {"mesh", "manual_axes"} <= fields(private.SPMDAxisContext)
+    assert "for_export" in fields(mlir.LoweringParameters)
+    assert {"axis_context", "lowering_parameters"} <= set(
+        inspect.signature(mlir.ModuleContext.__init__).parameters
+    )

@@ -132,7 +132,7 @@ def test_cutout_blanks_one_square(pixels):
 
 
 def test_cutout_lies_anywhere_with_equal_probability():
-    images = np.ones((4000, 3, 4, 1), np.float32)
+    images = jnp.ones((4000, 3, 4, 1), jnp.float32)
     cut = np.asarray(cnn.data.random_cutout(1)(jax.random.key(0), images))
     share = (cut == 0).mean(axis=0)
     np.testing.assert_allclose(share, np.full((3, 4, 1), 1 / 12), atol=0.02)
@@ -143,7 +143,7 @@ def test_shift_in_one_and_three_dimensions():
         picture = numbered(*shape, 1)
         moved = np.asarray(
             cnn.data.random_shift(1)(
-                jax.random.key(0), np.broadcast_to(picture, (60, *picture.shape))
+                jax.random.key(0), jnp.asarray(np.broadcast_to(picture, (60, *picture.shape)))
             )
         )
         padded = np.pad(picture, [(1, 1)] * len(shape) + [(0, 0)])

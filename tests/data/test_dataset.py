@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -176,13 +177,13 @@ def test_random_shift_moves_whole_pictures_and_fills_with_zeros():
     padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)))
     possible = {padded[i : i + 3, j : j + 4].tobytes() for i in range(3) for j in range(3)}
     assert {one.tobytes() for one in moved} == possible
-    same = cnn.data.random_shift(0)(jax.random.key(0), images)
+    same = cnn.data.random_shift(0)(jax.random.key(0), jnp.asarray(images))
     assert np.array_equal(same, images)
 
 
 def test_random_flip_mirrors_about_half():
     images = np.broadcast_to(np.array([0.0, 1.0], np.float32).reshape(1, 1, 2, 1), (400, 1, 2, 1))
-    flipped = np.asarray(cnn.data.random_flip()(jax.random.key(1), images))
+    flipped = np.asarray(cnn.data.random_flip()(jax.random.key(1), jnp.asarray(images)))
     first = flipped[:, 0, 0, 0]
     assert np.array_equal(flipped[:, 0, 1, 0], 1 - first)
     assert 140 < first.sum() < 260
