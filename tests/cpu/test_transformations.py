@@ -50,7 +50,7 @@ def test_a_sharded_program_stays_partitioned_and_correct(expected):
     cpu.install(keep_memory=False)
     x = jax.device_put(X, sharding)
     compiled = jax.jit(jax.grad(network, (0, 1))).lower(KERNEL, x).compile()
-    assert native_library.TARGET not in compiled.as_text()
+    assert native_library.TARGET not in (compiled.as_text() or "")
     got = compiled(KERNEL, x)
     assert got[1].sharding.is_equivalent_to(sharding, X.ndim)
     close(got, expected)
