@@ -202,6 +202,9 @@ def _plan(
             return "the padding is negative"
         if low >= reach or high >= reach:
             return "the padding is as large as the window"
+        # oneDNN leaves the gradient of such an element as it finds the memory.
+        if kind is Kind.KERNEL_GRADIENT and _meets_padding_alone(i, o, w, s, d, low):
+            return "an element of the kernel meets padding alone"
         padding_high.append(high)
     configuration = (
         native_library.FORMAT,
@@ -224,6 +227,16 @@ def _plan(
         *destination,
     )
     return Plan(configuration, exchanged, reversed_kernel, reversed_result)
+
+
+def _meets_padding_alone(
+    input: int, output: int, window: int, stride: int, dilation: int, low: int
+) -> bool:
+    """Whether some element of the window lies on the input at none of its places."""
+    return not all(
+        any(0 <= place * stride + element * dilation - low < input for place in range(output))
+        for element in range(window)
+    )
 
 
 def _strides(shape: tuple[int, ...], axes: Axes) -> list[int]:

@@ -42,7 +42,7 @@ def forward(c: Convolution, lhs: jax.Array, rhs: jax.Array, *, together: int) ->
         kernel = lax.select(own, kernel, lax.full_like(kernel, 0))
     kernel = lax.reshape(kernel, (*c.window, together * inputs, calls * together * outputs))
     axes = (spatial + 1, spatial, *range(spatial))
-    lhs, padding, lhs_dilation = _cropped(c, lhs)
+    lhs, padding, lhs_dilation = layout.cropped(c, lhs)
     parts = [
         lax.conv_general_dilated(
             x,
@@ -72,7 +72,7 @@ def kernel_gradient(c: Convolution, lhs: jax.Array, rhs: jax.Array, *, together:
     outputs = c.out_channels // c.batch_groups
     spatial = len(c.output)
     axes = (spatial, spatial + 1, *range(spatial))
-    lhs, padding, lhs_dilation = _cropped(c, lhs)
+    lhs, padding, lhs_dilation = layout.cropped(c, lhs)
     parts = []
     for x, dy in zip(
         _split(lhs, calls, c.lhs_axes.first),
@@ -93,17 +93,6 @@ def kernel_gradient(c: Convolution, lhs: jax.Array, rhs: jax.Array, *, together:
             for i in range(together)
         ]
     return layout.result_of_kernel(c, lax.concatenate(parts, spatial + 1))
-
-
-def _cropped(c: Convolution, lhs: jax.Array):
-    # XLA's dense kernel reads outside the array where a negative padding leaves little of it.
-    if all(low >= 0 and high >= 0 for low, high in c.padding):
-        return lhs, c.padding, c.lhs_dilation
-    config = [(0, 0, 0)] * lhs.ndim
-    for axis, entry in zip(c.lhs_axes.spatial, layout.padding(c), strict=True):
-        config[axis] = entry
-    nothing = ((0, 0),) * c.rank
-    return layout.pad(lhs, config), nothing, (1,) * c.rank
 
 
 def _split(array: jax.Array, count: int, axis: int) -> Sequence[jax.Array]:

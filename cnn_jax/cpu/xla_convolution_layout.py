@@ -47,6 +47,25 @@ def result_of_kernel(c: Convolution, array: jax.Array) -> jax.Array:
     return lax.transpose(array, _inverse((*axes.spatial, axes.first, axes.second)))
 
 
+def negative(c: Convolution) -> bool:
+    """Whether the padding takes something away."""
+    return any(low < 0 or high < 0 for low, high in c.padding)
+
+
+def cropped(c: Convolution, lhs: jax.Array):
+    """The left operand, its padding and its dilation, with no negative padding left.
+
+    XLA's own kernel ignores a negative padding, or reads outside the array, where little of an
+    axis remains.
+    """
+    if not negative(c):
+        return lhs, c.padding, c.lhs_dilation
+    config = [(0, 0, 0)] * lhs.ndim
+    for axis, entry in zip(c.lhs_axes.spatial, padding(c), strict=True):
+        config[axis] = entry
+    return pad(lhs, config), ((0, 0),) * c.rank, (1,) * c.rank
+
+
 def dimension_numbers(
     lhs: Axes | Sequence[int], rhs: Axes | Sequence[int], out: Axes | Sequence[int]
 ) -> lax.ConvDimensionNumbers:

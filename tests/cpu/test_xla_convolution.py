@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from cnn_jax import cpu
 from cnn_jax.cpu import convolution, xla_convolution
 from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
@@ -54,7 +55,7 @@ def convolutions(draw):
 def equations(shapes, dtype, keywords, seed):
     """The forward convolution, its input gradient and its kernel gradient, as equations.
 
-    Each is a description, the operands, and XLA's own result.
+    Each is a description, the operands, and the true result.
     """
     generator = np.random.default_rng(seed)
     x, kernel = (jnp.asarray(generator.normal(size=shape), dtype) for shape in shapes)
@@ -80,8 +81,22 @@ def equations(shapes, dtype, keywords, seed):
                 ]
                 lhs, rhs = (var.aval for var in equation.invars)
                 out = equation.outvars[0].aval
-                bind = functools.partial(equation.primitive.bind, **equation.params)
-                yield convolution.describe(lhs, rhs, out, equation.params), operands, bind
+                described = convolution.describe(lhs, rhs, out, equation.params)
+                yield described, operands, functools.partial(truth, equation, described)
+
+
+def truth(equation, c, lhs, rhs):
+    """XLA's own result; it is wrong for some negative paddings, so those crop the array first."""
+    params = dict(equation.params)
+    if any(low < 0 or high < 0 for low, high in c.padding):
+        config = [(0, 0, 0)] * lhs.ndim
+        for axis, (low, high), step in zip(
+            c.lhs_axes.spatial, c.padding, c.lhs_dilation, strict=True
+        ):
+            config[axis] = (low, high, step - 1)
+        lhs = lax.pad(lhs, jnp.zeros((), lhs.dtype), config)
+        params |= {"padding": ((0, 0),) * c.rank, "lhs_dilation": (1,) * c.rank}
+    return equation.primitive.bind(lhs, rhs, **params)
 
 
 def _depends(traced, equation):
@@ -258,3 +273,19 @@ def test_half_precision_is_summed_in_single(rank):
     assert y.dtype == jnp.bfloat16
     expected = jnp.asarray(8.5 * 3**rank, "bfloat16")
     np.testing.assert_array_equal(np.asarray(y), np.full(y.shape, expected))
+
+
+def test_negative_padding_counts_where_xla_forgets_it():
+    x, kernel = jnp.ones((1, 1, 18)), jnp.ones((1, 3, 6))
+    rows = cpu.explain(crop_all, x, kernel).rows
+    assert [row.reason for row in rows] == ["the padding is negative"]
+    with cpu.installed(kernels=["xla"], keep_memory=False):
+        got = jax.jit(crop_all)(x[..., :3], kernel)
+    np.testing.assert_array_equal(got, np.zeros((1, 1, 6)))
+
+
+def crop_all(x, kernel):
+    """Of an axis of size 1, the padding takes the element away and puts a zero in its place."""
+    return lax.conv_general_dilated(
+        x[..., :3], kernel, (1,), ((1, -1),), dimension_numbers=("NWC", "WIO", "NWC")
+    )
