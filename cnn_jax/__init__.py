@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax import data, images, layers, lecture, models, ops, plots, reference, train
+    from cnn_jax import data, export, images, layers, lecture, models, ops, plots, reference, train
     from cnn_jax.layers import (
         Layer,
         activation,
@@ -45,6 +45,7 @@ __all__ = [
     "dense",
     "depthwise_conv",
     "dropout",
+    "export",
     "flatten",
     "flatten_nd",
     "gelu",
@@ -73,7 +74,7 @@ __all__ = [
 ]
 
 _MODULES = frozenset(
-    ("data", "images", "layers", "lecture", "models", "ops", "plots", "reference", "train")
+    ("data", "export", "images", "layers", "lecture", "models", "ops", "plots", "reference", "train")
 )
 
 

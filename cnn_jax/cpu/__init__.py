@@ -6,7 +6,7 @@ primitives, so that training, inference and higher derivatives all gain, in any 
 """
 
 from cnn_jax.cpu.explanation import Explanation, explain
-from cnn_jax.cpu.installation import install, installed, uninstall
+from cnn_jax.cpu.installation import install, installed, uninstall, uninstalled
 from cnn_jax.cpu.report import Status, status
 from cnn_jax.cpu.rules import FallbackError
 
@@ -19,4 +19,5 @@ __all__ = [
     "installed",
     "status",
     "uninstall",
+    "uninstalled",
 ]

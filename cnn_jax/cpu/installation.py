@@ -125,6 +125,31 @@ def installed(
             install(**dataclasses.asdict(before.settings))
 
 
+@contextlib.contextmanager
+def uninstalled() -> Iterator[None]:
+    """Within the `with` block, JAX's own rules; after it, what stood before.
+
+    For what the rules can't do: JAX 0.10 fails to lower rules that it may not cache for several
+    platforms at once, as `jax.export` with `platforms=("cpu", "cuda")` asks.
+
+    Examples:
+        >>> from cnn_jax import cpu
+        >>> with cpu.installed(keep_memory=False):
+        ...     with cpu.uninstalled():
+        ...         cpu.status().installed
+        ...     cpu.status().installed
+        False
+        True
+    """
+    before = _current
+    uninstall()
+    try:
+        yield
+    finally:
+        if before is not None:
+            install(**dataclasses.asdict(before.settings))
+
+
 def _remove() -> None:
     global _current
     if _current is None:
