@@ -16,9 +16,10 @@ from cnn_jax.commands.errors import UserError, asked_for, describe
 from cnn_jax.commands.info import versions
 from cnn_jax.commands.interrupt import stop_requests
 from cnn_jax.commands.kernels import install_kernels
+from cnn_jax.commands.material import Material, material
 from cnn_jax.commands.settings import Settings
 from cnn_jax.commands.show import epoch_bar, print_result, print_start
-from cnn_jax.data import Dataset
+from cnn_jax.data import Normalisation
 from cnn_jax.layers import Layer
 from cnn_jax.train import Progress, RunWriter, State
 
@@ -26,9 +27,8 @@ from cnn_jax.train import Progress, RunWriter, State
 class Job(NamedTuple):
     """A training that is ready to begin: all that was asked for is known to be possible."""
 
-    model: Layer
-    learn: Dataset
-    held_out: Dataset
+    classifier: Layer
+    material: Material
     parameters: int
     epochs: Iterator[Progress]
 
@@ -59,7 +59,7 @@ def run_job(settings: Settings) -> int:
         run = training.new_run(
             out, _configuration(settings, job, kernels), overwrite=settings.overwrite
         )
-    print_start(console, settings, job.learn, job.held_out, job.parameters, kernels)
+    print_start(console, settings, job.material, job.parameters, kernels)
     try:
         outcome = _train(console, settings, job, run)
         result = _keep(settings, job, run, outcome, start)
@@ -72,13 +72,12 @@ def run_job(settings: Settings) -> int:
 def _prepare(settings: Settings) -> Job:
     _check_share("held_out", settings.held_out, above=True)
     _check_share("warmup", settings.warmup, above=False)
-    data = datasets.load(settings.data)
-    if settings.resize is not None:
-        data = datasets.resize(data, settings.resize)
-    shares = (1 - settings.held_out, settings.held_out)
-    learn, held_out = datasets.split(data, shares, seed=settings.split_seed)
-    model = training.make_model(settings.model, len(data.class_names))
-    steps = settings.epochs * math.ceil(learn.size / settings.batch_size)
+    augment = datasets.augmentation(settings.augment)
+    found = material(settings)
+    learn = found.learn
+    model = training.make_model(settings.model, len(learn.class_names))
+    classifier = training.classifier(model, found.normalisation)
+    steps = settings.epochs * math.ceil(len(learn.labels) / settings.batch_size)
     options: dict[str, Any] = {"nesterov": True} if settings.nesterov else {}
     optimizer = training.optimizer(
         settings.optimizer,
@@ -95,24 +94,24 @@ def _prepare(settings: Settings) -> Job:
     )
     key = jax.random.key(settings.seed)
     try:
-        expected = jax.eval_shape(lambda key: model.init(key, data.shape), key)
+        expected = jax.eval_shape(lambda key: model.init(key, learn.shape), key)
     except ValueError as error:
         raise ValueError(
-            f"--model {settings.model} does not fit pictures of {_size(data.shape)}: {error} "
+            f"--model {settings.model} does not fit pictures of {_size(learn.shape)}: {error} "
             "(--resize 28 enlarges them)"
         ) from error
     epochs = training.iterate(
-        model,
+        classifier,
         optimizer,
         learn,
-        held_out,
+        found.validation,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         key=key,
-        augment=datasets.augmentation(settings.augment),
+        augment=augment,
     )
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(expected))
-    return Job(model, learn, held_out, parameters, epochs)
+    return Job(classifier, found, parameters, epochs)
 
 
 def _train(console: Console, settings: Settings, job: Job, run: RunWriter) -> Outcome:
@@ -144,14 +143,14 @@ def _keep(
     if settings.pictures:
         from cnn_jax.commands.pictures import draw_pictures
 
-        draw_pictures(run, job.model, params, job.held_out, outcome.history)
+        draw_pictures(run, job.classifier, params, job.material.validation, outcome.history)
     last = outcome.history[-1]
     result = {
         "status": "stopped" if outcome.stopped else "finished",
         "epochs": len(outcome.history),
         "held_out_accuracy": last["validation_accuracy"],
         "held_out_loss": last["validation_loss"],
-        "held_out_examples": job.held_out.size,
+        "held_out_examples": len(job.material.validation.labels),
         "train_accuracy": last["train_accuracy"],
         "train_loss": last["train_loss"],
         "seconds": round(time.perf_counter() - start, 3),
@@ -161,18 +160,26 @@ def _keep(
 
 
 def _configuration(settings: Settings, job: Job, kernels: str) -> dict[str, Any]:
+    learn = job.material.learn
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "model": {"name": settings.model, "classes": len(job.learn.class_names)},
-        "input_shape": list(job.learn.shape),
-        "class_names": list(job.learn.class_names),
+        "model": {"name": settings.model, "classes": len(learn.class_names)},
+        "input_shape": list(learn.shape),
+        "class_names": list(learn.class_names),
+        "normalisation": _as_lists(job.material.normalisation),
         "parameters": job.parameters,
-        "examples": {"train": job.learn.size, "held_out": job.held_out.size},
+        "examples": {"train": len(learn.labels), "held_out": len(job.material.validation.labels)},
         "settings": settings.to_json(),
         "versions": versions(),
         "devices": [str(device) for device in jax.devices()],
         "kernels": kernels,
     }
+
+
+def _as_lists(normalisation: Normalisation | None) -> dict[str, list[float]] | None:
+    if normalisation is None:
+        return None
+    return {name: [float(x) for x in value] for name, value in normalisation._asdict().items()}
 
 
 def _fresh_folder() -> Path:

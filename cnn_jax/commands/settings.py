@@ -13,6 +13,12 @@ class Settings:
     held_out: float = 0.2
     split_seed: int = 0
     resize: int | None = None
+    channels: int | None = None
+    background: float | None = None
+    labels: str = "fine"
+    normalise: bool = True
+    stream: bool | None = None
+    workers: int = 0
     augment: str = "shift"
     model: str = "small"
     optimizer: str = "sgd"

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cnn_jax.commands.material import Material
 from cnn_jax.commands.settings import Settings
-from cnn_jax.data import Dataset
 
 Record = Mapping[str, float]
 
@@ -19,17 +19,17 @@ Record = Mapping[str, float]
 def print_start(
     console: Console,
     settings: Settings,
-    learn: Dataset,
-    held_out: Dataset,
+    material: Material,
     parameters: int,
     kernels: str,
 ) -> None:
     """Say what is about to be trained on what."""
+    learn, held_out = material.learn, material.validation
     size = " x ".join(map(str, learn.shape))
     console.print(
         f"[bold]{settings.model}[/bold] with {parameters:,} parameters on "
-        f"[bold]{settings.data}[/bold]: {learn.size:,} pictures of {size} to learn from, "
-        f"{held_out.size:,} held out, {len(learn.class_names)} classes",
+        f"[bold]{settings.data}[/bold]: {len(learn.labels):,} pictures of {size} to learn from, "
+        f"{len(held_out.labels):,} held out, {len(learn.class_names)} classes",
         soft_wrap=True,
     )
     console.print(f"[dim]kernels: {kernels}[/dim]", soft_wrap=True)

@@ -13,13 +13,23 @@ _default = Settings()
 
 def train(
     data: Annotated[
-        str, typer.Option(metavar="NAME", help="The data set: digits.", rich_help_panel=_DATA)
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            metavar="NAME|PATH",
+            help="The pictures: digits (the default, nothing is fetched); mnist, fashion-mnist, "
+            "cifar10 or cifar100 (fetched at first use); or a path: a folder with a folder of "
+            "pictures for each class, IDX files, CIFAR's files, or a .npz file.",
+            rich_help_panel=_DATA,
+        ),
     ] = _default.data,
     held_out: Annotated[
         float,
         typer.Option(
             metavar="SHARE",
-            help="The share of the examples that is held out to measure the accuracy on.",
+            help="The share of the examples that is held out to measure the accuracy on, where "
+            "the data has no validation part of its own.",
             rich_help_panel=_DATA,
         ),
     ] = _default.held_out,
@@ -37,16 +47,72 @@ def train(
         int | None,
         typer.Option(
             metavar="PIXELS",
-            help="Resize the pictures to this many pixels a side, for larger networks.",
+            help="Resize the pictures to this many pixels a side, for larger networks and for "
+            "folders of pictures of several sizes.",
             min=1,
             rich_help_panel=_DATA,
         ),
     ] = _default.resize,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="1|3",
+            help="For folders of pictures: read them all as grey (1) or as colour (3).",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.channels,
+    background: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="For folders of pictures: the grey behind transparent pixels, from 0 (black) to "
+            "1 (white).",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.background,
+    labels: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="For CIFAR-100: fine (100 classes) or coarse (20).",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.labels,
+    normalise: Annotated[
+        bool,
+        typer.Option(
+            help="Shift and scale each channel to mean 0 and deviation 1, as learned from the "
+            "pictures that are trained on.",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.normalise,
+    stream: Annotated[
+        bool | None,
+        typer.Option(
+            "--stream/--in-memory",
+            help="Read pictures from disk as they are needed, or all of them into memory first. "
+            "[dim]\\[default: stream what fills a quarter of the memory][/dim]",
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.stream,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="How many processes read and decode streamed pictures; 0 does it in threads, "
+            "which is best where nothing has to be decoded.",
+            min=0,
+            rich_help_panel=_DATA,
+        ),
+    ] = _default.workers,
     augment: Annotated[
         str,
         typer.Option(
             metavar="NAME",
-            help="Change the pictures at random in each step: shift (by a pixel), flip or none.",
+            help="Change the pictures at random in each step: shift, flip, crop or cutout, several "
+            "with commas between, or none. A number says how much: shift:2 moves by up to two "
+            "pixels, crop:0.7 keeps at least that share of each side, cutout:4 blanks 4 x 4 "
+            "pixels.",
             rich_help_panel=_DATA,
         ),
     ] = _default.augment,
@@ -208,6 +274,12 @@ def train(
             held_out=held_out,
             split_seed=split_seed,
             resize=resize,
+            channels=channels,
+            background=background,
+            labels=labels,
+            normalise=normalise,
+            stream=stream,
+            workers=workers,
             augment=augment,
             model=model,
             optimizer=optimizer,

@@ -19,6 +19,8 @@ from cnn_jax.layers.pool import (
     max_pool,
     min_pool,
 )
+from cnn_jax.layers.precision import mixed_precision
+from cnn_jax.layers.wrap import wrap
 
 __all__ = [
     "Apply",
@@ -42,6 +44,7 @@ __all__ = [
     "layer_norm",
     "max_pool",
     "min_pool",
+    "mixed_precision",
     "relu",
     "residual",
     "separable_conv",
@@ -49,4 +52,5 @@ __all__ = [
     "sigmoid",
     "silu",
     "tanh",
+    "wrap",
 ]

@@ -1,6 +1,7 @@
 """Training: state, steps, whole epochs on the device, optimisers by name, and run folders."""
 
 from cnn_jax.train.batch import Batch
+from cnn_jax.train.classifier import classifier
 from cnn_jax.train.epoch import make_epoch
 from cnn_jax.train.evaluate import evaluate, predict
 from cnn_jax.train.fit import Fit, Progress, fit, iterate
@@ -24,6 +25,7 @@ __all__ = [
     "State",
     "accuracy",
     "check_new",
+    "classifier",
     "create",
     "cross_entropy",
     "evaluate",

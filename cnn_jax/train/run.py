@@ -12,12 +12,17 @@ last epoch.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
+import numpy as np
 
+from cnn_jax.data import Normalisation
 from cnn_jax.layers import Layer
+from cnn_jax.train.classifier import classifier
 from cnn_jax.train.files import append_line, read_json, read_lines, replacing, write_json
 from cnn_jax.train.named import make_model
 from cnn_jax.train.parameters import load_tree, save_tree
@@ -54,11 +59,16 @@ class RunWriter:
         write_json(self.path / "result.json", dict(result))
 
 
-class Run(NamedTuple):
+@dataclass(frozen=True)
+class Run:
     """A run read back from its folder.
 
     `params` are the trained parameters of `model`; `config`, `history` and `result` hold what
     `config.json`, `metrics.jsonl` and `result.json` hold (`result` is None for an unfinished run).
+    `normalisation` is what was learned from the training part, or None.
+
+    `apply(images)` is all that is needed to use the network. For the functions that take a model
+    and its parameters, such as `evaluate` and `predict`, pass `classifier` and `params`.
     """
 
     path: Path
@@ -67,6 +77,19 @@ class Run(NamedTuple):
     params: Any
     history: list[dict[str, float]]
     result: dict[str, Any] | None
+    normalisation: Normalisation | None = None
+
+    @cached_property
+    def classifier(self) -> Layer:
+        """`model` from pictures to logits: with the normalisation and the precision it had."""
+        return classifier(self.model, self.normalisation, _dtype(self.config))
+
+    def apply(self, images: Any) -> jax.Array:
+        """Return the logits `[*batch, classes]` of `images: [*batch, *spatial, channels]`.
+
+        Pictures are uint8, or floats in 0 to 1. It may be jitted.
+        """
+        return self.classifier.apply(self.params, images)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -82,8 +105,9 @@ class Run(NamedTuple):
 def new_run(path: str | Path, config: Mapping[str, Any], *, overwrite: bool = False) -> RunWriter:
     """Make a run folder with its `config.json` and an empty `metrics.jsonl`.
 
-    `config` must hold `model` (`{"name": ..., "classes": ...}`), `input_shape` and `class_names`;
-    the rest is free.
+    `config` must hold `model` (`{"name": ..., "classes": ...}`, and the `dtype` that it computes in
+    unless that is float32), `input_shape` and `class_names` and, where pictures are normalised,
+    `normalisation` (`{"mean": [...], "std": [...]}`, a number for each channel). The rest is free.
 
     Raises `FileExistsError` for a folder that is not empty, unless `overwrite` is set and it is a
     run's; other folders are never overwritten. Raises `OSError` where it can't be written.
@@ -145,7 +169,9 @@ def load(path: str | Path) -> Run:
     try:
         model = make_model(config["model"]["name"], config["model"]["classes"])
         shape = tuple(config["input_shape"])
+        normalisation = _normalisation(config, shape[-1])
         expected = jax.eval_shape(lambda key: model.init(key, shape), jax.random.key(0))
+        classifier(model, normalisation, _dtype(config))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / 'config.json'}: no usable model in it ({error})") from error
     history = read_lines(path / "metrics.jsonl", "one JSON object on each line")
@@ -157,7 +183,22 @@ def load(path: str | Path) -> Run:
         params=load_tree(path / "parameters", expected),
         history=history,
         result=read_json(result, "a run's result") if result.is_file() else None,
+        normalisation=normalisation,
     )
+
+
+def _dtype(config: Mapping[str, Any]) -> str:
+    return config["model"].get("dtype", "float32")
+
+
+def _normalisation(config: Mapping[str, Any], channels: int) -> Normalisation | None:
+    values = config.get("normalisation")
+    if values is None:
+        return None
+    mean, std = (np.asarray(values[name], np.float32) for name in ("mean", "std"))
+    if mean.shape != (channels,) or std.shape != (channels,) or not np.all(std > 0):
+        raise ValueError(f"the normalisation must have a mean and a std for {channels} channels")
+    return Normalisation(mean, std)
 
 
 def _is_free(path: Path) -> bool:

@@ -69,8 +69,13 @@ def test_train_leaves_a_complete_run(tmp_path, capsys):
     # The numbers in the folder are those of the network in the folder.
     run = cnn.train.load(out)
     assert [record["epoch"] for record in run.history] == [1, 2]
-    _, held_out = cnn.data.split(cnn.data.digits(), (0.5, 0.5))
-    metrics = cnn.train.evaluate(run.model, run.params, held_out)
+    learn, held_out = cnn.data.split(cnn.data.digits(), (0.5, 0.5))
+    metrics = cnn.train.evaluate(run.classifier, run.params, held_out)
+    assert run.normalisation is not None
+    mean, std = cnn.data.learn_normalisation(learn)
+    np.testing.assert_array_equal(run.normalisation, (mean, std))
+    logits = run.model.apply(run.params, (held_out.images[:5] - mean[0]) / std[0])
+    np.testing.assert_allclose(run.apply(held_out.images[:5]), logits, rtol=1e-5, atol=1e-5)
     assert run.result is not None
     assert run.result["status"] == "finished"
     assert run.result["held_out_accuracy"] == pytest.approx(float(metrics["accuracy"]), abs=1e-6)
