@@ -20,7 +20,7 @@ class Installation:
     settings: Settings
     saved_rules: dict
     saved_uncacheable: frozenset
-    memory: str  # "kept", "returned", or why it can't be kept
+    memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
 
 
 _lock = threading.RLock()
@@ -53,7 +53,8 @@ def install(
             they disagree; slow (`CNN_JAX_CPU_COMPARE=1`).
         keep_memory: the process keeps memory that is freed, up to its highest level, which spares
             the system from clearing the same pages at every step. On by default; off with False or
-            `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc.
+            `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc, and to be installed before JAX first computes,
+            since it is then that XLA's threads begin; `status()` says whether it took.
 
     Raises:
         TypeError, ValueError: an argument or a variable is not one of those above.
@@ -83,7 +84,7 @@ def install(
             mlir.register_lowering(
                 primitive, rules.rule(primitive, stock, settings), platform="cpu", cacheable=False
             )
-        kept = memory.keep() or "kept" if settings.keep_memory else "returned"
+        kept = memory.keep() if settings.keep_memory else "returned"
         _current = Installation(settings, saved, uncacheable, kept)
         jax.clear_caches()
 
@@ -161,7 +162,7 @@ def _remove() -> None:
             private.platform_rules()[primitive] = entry
         if primitive not in _current.saved_uncacheable:
             private.uncacheable_primitives().discard(primitive)
-    if _current.memory == "kept":
+    if _current.settings.keep_memory:
         memory.release()
     if "onednn" in _current.settings.kernels:
         with contextlib.suppress(native_library.NativeLibraryError):
