@@ -1,8 +1,7 @@
-"""The work of `cnn-jax train`: data and model, the epochs, and what is kept of them."""
+"""The work of `cnn-jax train`: what is to be trained, begun or resumed, and kept."""
 
 import math
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +11,25 @@ from rich.console import Console
 
 from cnn_jax import data as datasets
 from cnn_jax import train as training
+from cnn_jax.commands.configuration import (
+    check_same,
+    configuration,
+    normalisation_of,
+    what_changed,
+)
+from cnn_jax.commands.epochs import Outcome, Start, train_epochs
 from cnn_jax.commands.errors import UserError, asked_for, describe
-from cnn_jax.commands.info import versions
-from cnn_jax.commands.interrupt import stop_requests
 from cnn_jax.commands.kernels import install_kernels
-from cnn_jax.commands.material import Material, material
-from cnn_jax.commands.settings import Settings
-from cnn_jax.commands.show import epoch_bar, print_result, print_start
+from cnn_jax.commands.lock import locked
+from cnn_jax.commands.material import Material, in_memory, material
+from cnn_jax.commands.settings import DTYPES, Settings
+from cnn_jax.commands.show import print_result, print_resumed, print_start, print_stopped
 from cnn_jax.data import Normalisation
 from cnn_jax.layers import Layer
-from cnn_jax.train import Progress, RunWriter, State
+from cnn_jax.train import Checkpoints, Loop, RunWriter
+
+MOST_IN_PICTURES = 10_000
+"""How many pictures of streamed data the run's pictures are drawn from."""
 
 
 class Job(NamedTuple):
@@ -30,15 +38,7 @@ class Job(NamedTuple):
     classifier: Layer
     material: Material
     parameters: int
-    epochs: Iterator[Progress]
-
-
-class Outcome(NamedTuple):
-    """How a training ended."""
-
-    state: State
-    history: list[dict[str, float]]
-    stopped: bool
+    loop: Loop
 
 
 def run_job(settings: Settings) -> int:
@@ -47,7 +47,7 @@ def run_job(settings: Settings) -> int:
     Raises `UserError` where what was asked for can't be done. Until the training is ready to begin,
     nothing is written.
     """
-    start = time.perf_counter()
+    clock = time.perf_counter()
     console = Console(quiet=settings.quiet, highlight=False)
     out = settings.out or _fresh_folder()
     with asked_for():
@@ -56,27 +56,65 @@ def run_job(settings: Settings) -> int:
     with asked_for():
         job = _prepare(settings)
     with asked_for():
-        run = training.new_run(
-            out, _configuration(settings, job, kernels), overwrite=settings.overwrite
-        )
-    print_start(console, settings, job.material, job.parameters, kernels)
-    try:
-        outcome = _train(console, settings, job, run)
-        result = _keep(settings, job, run, outcome, start)
-    except OSError as error:
-        raise UserError(f"{describe(error)}; what the run has so far is in {run.path}") from error
-    print_result(console, run.path, result, outcome.history)
-    return 130 if outcome.stopped else 0  # 130 is what shells expect after Ctrl-C
+        config = configuration(settings, job.material, job.parameters, kernels)
+        run = training.new_run(out, config, overwrite=settings.overwrite)
+    with locked(run.path):
+        print_start(console, settings, job.material, job.parameters, kernels)
+        return _train(console, settings, job, run, Start(), clock)
 
 
-def _prepare(settings: Settings) -> Job:
+def resume_job(path: Path, **changes: Any) -> int:
+    """Go on with the training in the run folder `path` from its newest checkpoint.
+
+    `changes` are settings that leave the result as it is: what is shown, and what is kept.
+
+    Raises `UserError` where there is no unfinished run, where it is not whole, and where its data
+    is not what it was.
+    """
+    clock = time.perf_counter()
+    with asked_for():
+        run, config = training.reopen(path)
+        try:
+            settings = Settings(**Settings.from_json(config.get("settings")).__dict__ | changes)
+            normalisation = normalisation_of(config)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(f"{path / 'config.json'}: nothing to resume by ({error})") from error
+    console = Console(quiet=settings.quiet, highlight=False)
+    with locked(path):
+        kernels = install_kernels(settings.cpu_kernels)
+        with asked_for():
+            job = _prepare(settings, normalisation)
+            check_same(path, config, job.material)
+            checkpoints = Checkpoints(run.checkpoints, keep=settings.keep)
+            checkpoints.tidy()
+            found, complaints = checkpoints.newest(job.loop.shapes())
+            if found is not None:
+                _check_place(found.path, int(found.underway.state.step), found.history, job)
+        print_start(console, settings, job.material, job.parameters, kernels)
+        print_resumed(console, found, complaints, what_changed(config, kernels))
+        start = Start()
+        if found is not None:
+            start = Start(found.underway, found.history, found.seconds)
+        with asked_for():
+            run.go_on(start.history)
+        return _train(console, settings, job, run, start, clock)
+
+
+def _prepare(settings: Settings, normalisation: Normalisation | None = None) -> Job:
+    """Make everything ready; a resumed run brings the normalisation that it began with."""
     _check_share("held_out", settings.held_out, above=True)
     _check_share("warmup", settings.warmup, above=False)
+    if settings.dtype not in DTYPES:
+        raise ValueError(f"dtype must be {' or '.join(DTYPES)}, not {settings.dtype!r}")
+    if not (math.isfinite(settings.checkpoint_minutes) and settings.checkpoint_minutes > 0):
+        raise ValueError(
+            f"checkpoint_minutes must be a finite number above 0, not {settings.checkpoint_minutes}"
+        )
     augment = datasets.augmentation(settings.augment)
-    found = material(settings)
+    found = material(settings, normalisation)
     learn = found.learn
     model = training.make_model(settings.model, len(learn.class_names))
-    classifier = training.classifier(model, found.normalisation)
+    classifier = training.classifier(model, found.normalisation, settings.dtype)
     steps = settings.epochs * math.ceil(len(learn.labels) / settings.batch_size)
     options: dict[str, Any] = {"nesterov": True} if settings.nesterov else {}
     optimizer = training.optimizer(
@@ -100,7 +138,7 @@ def _prepare(settings: Settings) -> Job:
             f"--model {settings.model} does not fit pictures of {_size(learn.shape)}: {error} "
             "(--resize 28 enlarges them)"
         ) from error
-    epochs = training.iterate(
+    loop = Loop(
         classifier,
         optimizer,
         learn,
@@ -109,77 +147,80 @@ def _prepare(settings: Settings) -> Job:
         batch_size=settings.batch_size,
         key=key,
         augment=augment,
+        workers=settings.workers,
     )
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(expected))
-    return Job(classifier, found, parameters, epochs)
+    return Job(classifier, found, parameters, loop)
 
 
-def _train(console: Console, settings: Settings, job: Job, run: RunWriter) -> Outcome:
-    history: list[dict[str, float]] = []
-    state = None
-    with stop_requests() as stop, epoch_bar(console, settings.epochs) as show:
-        for progress in job.epochs:
-            run.add_record(progress.record)
-            history.append(progress.record)
-            show(progress.record)
-            state = progress.state
-            if not math.isfinite(progress.record["train_loss"]):
-                raise UserError(
-                    f"the training diverged in epoch {progress.epoch} (the loss is "
-                    f"{progress.record['train_loss']}); try a --learning-rate below "
-                    f"{settings.learning_rate:g}. The metrics so far are in {run.path}"
-                )
-            if stop.is_set():
-                break
-    assert state is not None  # there is at least one epoch
-    return Outcome(state, history, stopped=len(history) < settings.epochs)
+def _train(
+    console: Console, settings: Settings, job: Job, run: RunWriter, start: Start, clock: float
+) -> int:
+    try:
+        outcome = train_epochs(console, settings, job.loop, run, start)
+        if outcome.stopped_at is not None:
+            print_stopped(console, run.path, outcome.stopped_at)
+        result = _keep(settings, job, run, outcome, clock)
+    except OSError as error:
+        raise UserError(f"{describe(error)}; what the run has so far is in {run.path}") from error
+    print_result(console, run.path, result, outcome.history)
+    return 0 if outcome.stopped_at is None else 130  # 130 is what shells expect after Ctrl-C
 
 
 def _keep(
-    settings: Settings, job: Job, run: RunWriter, outcome: Outcome, start: float
+    settings: Settings, job: Job, run: RunWriter, outcome: Outcome, clock: float
 ) -> dict[str, Any]:
-    params = outcome.state.params
-    run.save_parameters(params)
-    if settings.pictures:
-        from cnn_jax.commands.pictures import draw_pictures
-
-        draw_pictures(run, job.classifier, params, job.material.validation, outcome.history)
-    last = outcome.history[-1]
-    result = {
-        "status": "stopped" if outcome.stopped else "finished",
+    """Keep what came out; a run that was stopped keeps its parameters in its checkpoint alone."""
+    params = outcome.underway.state.params
+    finished = outcome.stopped_at is None
+    result: dict[str, Any] = {
+        "status": "finished" if finished else "stopped",
         "epochs": len(outcome.history),
-        "held_out_accuracy": last["validation_accuracy"],
-        "held_out_loss": last["validation_loss"],
-        "held_out_examples": len(job.material.validation.labels),
-        "train_accuracy": last["train_accuracy"],
-        "train_loss": last["train_loss"],
-        "seconds": round(time.perf_counter() - start, 3),
     }
+    if finished:
+        run.save_parameters(params)
+        result |= _on_test(settings, job, params)
+    if outcome.history:
+        if settings.pictures:
+            from cnn_jax.commands.pictures import draw_pictures
+
+            some = in_memory(job.material.validation, MOST_IN_PICTURES)
+            draw_pictures(run, job.classifier, params, some, outcome.history)
+        last = outcome.history[-1]
+        result |= {
+            "held_out_accuracy": last["validation_accuracy"],
+            "held_out_loss": last["validation_loss"],
+            "held_out_examples": len(job.material.validation.labels),
+            "train_accuracy": last["train_accuracy"],
+            "train_loss": last["train_loss"],
+        }
+    result["seconds"] = round(time.perf_counter() - clock, 3)
     run.finish(result)
     return result
 
 
-def _configuration(settings: Settings, job: Job, kernels: str) -> dict[str, Any]:
-    learn = job.material.learn
+def _on_test(settings: Settings, job: Job, params: Any) -> dict[str, Any]:
+    """Measure on the test part, once, where the data has one."""
+    test = job.material.test
+    if test is None:
+        return {}
+    with training.HeldOut(
+        test, job.classifier, batch_size=settings.batch_size, workers=settings.workers
+    ) as held_out:
+        metrics = held_out.measure(params)
     return {
-        "created": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "model": {"name": settings.model, "classes": len(learn.class_names)},
-        "input_shape": list(learn.shape),
-        "class_names": list(learn.class_names),
-        "normalisation": _as_lists(job.material.normalisation),
-        "parameters": job.parameters,
-        "examples": {"train": len(learn.labels), "held_out": len(job.material.validation.labels)},
-        "settings": settings.to_json(),
-        "versions": versions(),
-        "devices": [str(device) for device in jax.devices()],
-        "kernels": kernels,
+        "test_accuracy": float(metrics["accuracy"]),
+        "test_loss": float(metrics["loss"]),
+        "test_examples": len(test.labels),
     }
 
 
-def _as_lists(normalisation: Normalisation | None) -> dict[str, list[float]] | None:
-    if normalisation is None:
-        return None
-    return {name: [float(x) for x in value] for name, value in normalisation._asdict().items()}
+def _check_place(path: Path, step: int, history: list[dict[str, float]], job: Job) -> None:
+    if step // job.loop.steps != len(history) or len(history) > job.loop.epochs:
+        raise ValueError(
+            f"{path}: not a checkpoint of this run: it has {step} steps and {len(history)} epochs, "
+            f"but an epoch of the run has {job.loop.steps} steps"
+        )
 
 
 def _fresh_folder() -> Path:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from cnn_jax import data as datasets
 from cnn_jax.commands.settings import Settings
@@ -39,8 +40,10 @@ class Material(NamedTuple):
     normalisation: Normalisation | None
 
 
-def material(settings: Settings) -> Material:
+def material(settings: Settings, normalisation: Normalisation | None = None) -> Material:
     """Return the data that `settings` ask for, in memory or to be streamed.
+
+    Where pictures are to be normalised, that is learned unless it is given.
 
     Raises `OSError` and `ValueError` in one line that names the file and says what was expected.
     """
@@ -51,8 +54,9 @@ def material(settings: Settings) -> Material:
             part: source if streamed else datasets.read_all(source, settings.data)
             for part, source in sources.items()
         }
-        normalisation = None
-        if settings.normalise:
+        if not settings.normalise:
+            normalisation = None
+        elif normalisation is None:
             sample = SAMPLE if streamed else None
             normalisation = datasets.learn_normalisation(read["train"], sample=sample)
     return Material(read["train"], read["validation"], read.get("test"), normalisation)
@@ -98,6 +102,15 @@ def is_streamed(settings: Settings, sources: Mapping[str, Source]) -> bool:
     if settings.stream is not None:
         return settings.stream
     return sum(map(_bytes, sources.values())) > _memory() / 4
+
+
+def in_memory(examples: Examples, most: int) -> Dataset:
+    """Return examples in memory: of those to be streamed `most`, spread evenly, at most."""
+    if isinstance(examples, Dataset):
+        return examples
+    count = len(examples.labels)
+    some = np.unique(np.linspace(0, count - 1, min(most, count)).round().astype(np.int64))
+    return Dataset(examples.read(some), examples.labels[some], examples.class_names)
 
 
 @contextmanager

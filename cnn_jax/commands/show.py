@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cnn_jax.commands.material import Material
 from cnn_jax.commands.settings import Settings
+from cnn_jax.train import Checkpoint
 
 Record = Mapping[str, float]
 
@@ -64,10 +66,36 @@ def epoch_bar(console: Console, epochs: int) -> Iterator[Callable[[Record], None
         yield show_bar
 
 
+def print_resumed(
+    console: Console, found: Checkpoint | None, complaints: Sequence[str], changed: Sequence[str]
+) -> None:
+    """Say from where the training goes on, and what stands against its being as it was."""
+    for complaint in complaints:
+        console.print(f"[yellow]{escape(complaint)}[/yellow]", soft_wrap=True)
+    for change in changed:
+        console.print(f"[yellow]not as when the run began: {escape(change)}[/yellow]")
+    if found is None:
+        console.print("the run has no checkpoint yet: starting at its beginning")
+    else:
+        where = f"step {int(found.underway.state.step):,}, after {len(found.history)} epochs"
+        console.print(f"going on from {found.path} ({where})", soft_wrap=True)
+
+
+def print_stopped(console: Console, path: Path, checkpoint: Path) -> None:
+    """Say where a training that was asked to stop is kept."""
+    console.print(
+        f"stopped, as asked; all is saved in {checkpoint}\n"
+        f"[bold]cnn-jax train --resume {path}[/bold] goes on from there",
+        soft_wrap=True,
+    )
+
+
 def print_result(
     console: Console, path: Path, result: Mapping[str, Any], history: Sequence[Record]
 ) -> None:
     """Print the final table and where the run is."""
+    if not history:
+        return
     last = history[-1]
     table = Table(title=f"After {len(history)} epochs", title_style="bold", title_justify="left")
     table.add_column("")
@@ -78,6 +106,8 @@ def print_result(
     examples = result["held_out_examples"]
     wrong = round((1 - last["validation_accuracy"]) * examples)
     table.add_row("mistakes", "", f"{wrong} of {examples}")
+    if "test_accuracy" in result:
+        table.add_row("test", "", f"{result['test_accuracy']:.2%} of {result['test_examples']:,}")
     console.print(table)
     training = sum(record["seconds"] for record in history)
     console.print(
@@ -85,8 +115,7 @@ def print_result(
         f"(the first epoch, with compilation, {history[0]['seconds']:.1f} s)",
         soft_wrap=True,
     )
-    stopped = "" if result["status"] == "finished" else " (stopped early, as asked)"
-    console.print(f"the run is in [bold]{path}[/bold]{stopped}", soft_wrap=True)
+    console.print(f"the run is in [bold]{path}[/bold]", soft_wrap=True)
 
 
 def _numbers(record: Record) -> str:

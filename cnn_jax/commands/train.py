@@ -5,13 +5,17 @@ from typing import Annotated
 
 import typer
 
+from cnn_jax.commands.errors import UserError
 from cnn_jax.commands.settings import Settings
 
-_DATA, _NETWORK, _OPTIMISER, _OUTPUT = "Data", "Network and run", "Optimiser", "Output"
+_DATA, _NETWORK, _OPTIMISER = "Data", "Network and run", "Optimiser"
+_CHECKPOINTS, _OUTPUT = "Checkpoints", "Output"
+_WITH_RESUME = ("checkpoint_minutes", "keep", "pictures", "quiet")
 _default = Settings()
 
 
 def train(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -160,6 +164,15 @@ def train(
             rich_help_panel=_NETWORK,
         ),
     ] = _default.seed,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What the network computes in: float32 or bfloat16. Parameters and the loss are "
+            "float32 either way.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.dtype,
     cpu_kernels: Annotated[
         bool,
         typer.Option(help="Run on the faster CPU kernels.", rich_help_panel=_NETWORK),
@@ -230,6 +243,33 @@ def train(
             rich_help_panel=_OPTIMISER,
         ),
     ] = _default.warmup,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with the run in this folder, with its own settings, from its newest "
+            "checkpoint, as if it had never been interrupted.",
+            rich_help_panel=_CHECKPOINTS,
+        ),
+    ] = None,
+    checkpoint_minutes: Annotated[
+        float,
+        typer.Option(
+            metavar="N",
+            help="Save a checkpoint every N minutes too, besides the one after each epoch.",
+            rich_help_panel=_CHECKPOINTS,
+        ),
+    ] = _default.checkpoint_minutes,
+    keep: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="How many of the last checkpoints are kept, besides the best.",
+            min=1,
+            rich_help_panel=_CHECKPOINTS,
+        ),
+    ] = _default.keep,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -264,8 +304,24 @@ def train(
     parameters and, in pictures/, learning curves, filters, feature maps, a confusion matrix and
     the worst mistakes. The same options and seed give the same network again.
 
-    Ctrl-C stops after the epoch that is running and keeps what was learned; twice stops at once.
+    After each epoch, and every few minutes within one, everything is saved in a checkpoint.
+    Ctrl-C saves one and stops; --resume goes on from the last one after that, after a crash or a
+    loss of power, and ends with the same network, bit for bit.
     """
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if resume is not None:
+        for name in given:
+            if name not in ("resume", *_WITH_RESUME):
+                option = name.replace("_", "-")
+                raise UserError(
+                    f"--resume goes on with the settings of the run; --{option} can't be given", 2
+                )
+        from cnn_jax.commands.job import resume_job
+
+        changes = {name: context.params[name] for name in _WITH_RESUME if name in given}
+        raise typer.Exit(resume_job(resume, **changes))
+
     from cnn_jax.commands.job import run_job
 
     status = run_job(
@@ -293,6 +349,9 @@ def train(
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
+            dtype=dtype,
+            checkpoint_minutes=checkpoint_minutes,
+            keep=keep,
             cpu_kernels=cpu_kernels,
             out=out,
             overwrite=overwrite,

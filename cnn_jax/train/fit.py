@@ -1,23 +1,16 @@
 """Training over many epochs, with a look at held-out data after each."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import optax
 
-from cnn_jax.data import Augment, Dataset, check
+from cnn_jax.data import Augment, Dataset, Source
 from cnn_jax.layers import Layer
-from cnn_jax.train.batch import check_batch_size
-from cnn_jax.train.epoch import make_epoch
-from cnn_jax.train.evaluate import evaluate
+from cnn_jax.train.loop import Loop, Record, copy_of
 from cnn_jax.train.measures import CLASSIFICATION, Measure, cross_entropy
-from cnn_jax.train.state import State, check_key, create
-
-Record = dict[str, float]
-"""The numbers of one epoch: `epoch`, `seconds`, `train_loss`, `validation_loss`, and so on."""
+from cnn_jax.train.state import State
 
 
 class Progress(NamedTuple):
@@ -43,8 +36,8 @@ class Fit(NamedTuple):
 def fit(
     model: Layer,
     optimizer: optax.GradientTransformation,
-    data: Dataset,
-    validation: Dataset | None = None,
+    data: Dataset | Source,
+    validation: Dataset | Source | None = None,
     *,
     epochs: int,
     batch_size: int,
@@ -53,15 +46,19 @@ def fit(
     measures: Mapping[str, Measure] = CLASSIFICATION,
     augment: Augment | None = None,
     state: State | None = None,
+    workers: int = 0,
     callbacks: Sequence[Callable[[Progress], object]] = (),
 ) -> Fit:
     """Train `model` on `data` and return the last state and the history.
 
-    - `validation`: held-out data, measured after every epoch.
+    - `data`: pictures in memory, which are moved to the device, where an epoch is one program; or
+      a source of pictures larger than memory, which is streamed from disk in batches.
+    - `validation`: held-out data, measured after every epoch; in memory or a source as well.
     - `key`: the run's randomness. The same key and data give the same result, bit for bit, on the
       same machine and versions.
     - `state`: where to go on from; a new one is made from `key` by default. It is copied, and stays
       valid.
+    - `workers`: how many processes read and decode a source; 0 does it in threads.
     - `callbacks`: called after each epoch with a `Progress`, in their order; an exception from one
       ends the training. `iterate` gives the same as a loop, which `break` ends.
     - the rest as in `make_epoch`.
@@ -93,6 +90,7 @@ def fit(
         measures=measures,
         augment=augment,
         state=state,
+        workers=workers,
     ):
         state = progress.state
         history.append(progress.record)
@@ -105,8 +103,8 @@ def fit(
 def iterate(
     model: Layer,
     optimizer: optax.GradientTransformation,
-    data: Dataset,
-    validation: Dataset | None = None,
+    data: Dataset | Source,
+    validation: Dataset | Source | None = None,
     *,
     epochs: int,
     batch_size: int,
@@ -115,6 +113,7 @@ def iterate(
     measures: Mapping[str, Measure] = CLASSIFICATION,
     augment: Augment | None = None,
     state: State | None = None,
+    workers: int = 0,
 ) -> Iterator[Progress]:
     """Train as `fit` does, and yield a `Progress` after each epoch.
 
@@ -131,46 +130,24 @@ def iterate(
     >>> progress.epoch < 10
     True
     """
-    check(data)
-    if validation is not None:
-        check(validation)
-        if validation.shape != data.shape or validation.class_names != data.class_names:
-            raise ValueError(
-                f"fit: validation has images of shape {list(validation.shape)} and "
-                f"{len(validation.class_names)} classes, data {list(data.shape)} and "
-                f"{len(data.class_names)}; they must have the same shape and classes"
-            )
-    if epochs < 1:
-        raise ValueError(f"fit: epochs must be at least 1, not {epochs}")
-    check_batch_size("fit", batch_size)
-    check_key("fit", key)
-    if state is None:
-        first = create(model, optimizer, key, data.shape)
-    else:
-        first = jax.tree.map(jnp.copy, state)
-    epoch = make_epoch(
-        model, optimizer, loss, batch_size=batch_size, measures=measures, augment=augment
+    loop = Loop(
+        model,
+        optimizer,
+        data,
+        validation,
+        epochs=epochs,
+        batch_size=batch_size,
+        key=key,
+        loss=loss,
+        measures=measures,
+        augment=augment,
+        workers=workers,
     )
-    on_device = jax.device_put(data[:2])
-    held_out = None if validation is None else jax.device_put(validation[:2])
+    first = loop.first() if state is None else copy_of(state)
+    return _progress(loop, first)
 
-    def run(state: State) -> Iterator[Progress]:
-        for number in range(1, epochs + 1):
-            start = time.perf_counter()
-            state, trained = epoch(state, on_device)
-            record = {f"train_{name}": value for name, value in trained.items()}
-            if held_out is not None:
-                validated = evaluate(
-                    model,
-                    state.params,
-                    held_out,
-                    batch_size=batch_size,
-                    loss=loss,
-                    measures=measures,
-                )
-                record |= {f"validation_{name}": value for name, value in validated.items()}
-            numbers = {name: float(value) for name, value in jax.device_get(record).items()}
-            seconds = time.perf_counter() - start
-            yield Progress(number, epochs, state, {"epoch": number, "seconds": seconds, **numbers})
 
-    return run(first)
+def _progress(loop: Loop, first: State) -> Iterator[Progress]:
+    for moment in loop.run(first):
+        if moment.record is not None:
+            yield Progress(moment.epoch, loop.epochs, moment.underway.state, moment.record)

@@ -2,98 +2,161 @@
 
 Beside orbax's files lies `manifest.json` with the name, shape and dtype of every array and the
 checksum of every file. What is damaged, or belongs to another model, is so refused with a clear
-word before orbax opens it.
+word before orbax opens it. Arrays are kept under their names alone (`conv_0/kernel`), so that no
+file says what Python objects to make of them.
 """
 
 import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from cnn_jax.train.files import read_json, remove, replacing, write_json
 
 _MANIFEST = "manifest.json"
+_NOTES = "notes.json"
+_KIND = re.compile(r"([a-z0-9_]+)\[([0-9,]*)\]")
 
 
-def save_tree(path: Path, tree: Any) -> None:
+class DamagedError(ValueError):
+    """What was written is not there any more as it was written."""
+
+
+def save_tree(path: Path, tree: Any, notes: Any = None) -> None:
     """Write a tree of arrays to the folder `path`, in place of what was there.
+
+    `notes`, of what JSON has, are kept with them; `load_notes` reads them.
 
     Raises `OSError` where it can't be written; what was there stays.
     """
     import orbax.checkpoint  # takes a second, so only where it is wanted
 
+    named = _by_name(tree)
     with replacing(path) as hidden:
         try:
             with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-                checkpointer.save(hidden.absolute(), tree)
+                # Orbax has no form for arrays without elements, and they need none.
+                full = {name: leaf for name, leaf in named.items() if leaf.size}
+                checkpointer.save(hidden.absolute(), full)
         except (ValueError, RuntimeError) as error:
             # Orbax writes through TensorStore, whose errors are not OSErrors.
             raise OSError(f"{path}: {_first_line(error)}") from error
         finally:
             for unfinished in path.parent.glob(f"{hidden.name}.orbax-checkpoint-tmp*"):
                 remove(unfinished)
-        write_json(hidden / _MANIFEST, {"arrays": _arrays(tree), "files": _checksums(hidden)})
+        if notes is not None:
+            write_json(hidden / _NOTES, notes)
+        arrays = {name: _kind(leaf) for name, leaf in named.items()}
+        write_json(hidden / _MANIFEST, {"arrays": arrays, "files": _checksums(hidden)})
 
 
-def load_tree(path: Path, expected: Any) -> Any:
+def load_tree(path: Path, expected: Any, *, under: str = "") -> Any:
     """Read a tree of arrays from the folder `path` to the default device.
 
-    `expected` is a tree of the same structure whose leaves have `shape` and `dtype`.
+    `expected` is a tree of the same structure whose leaves have `shape` and `dtype`. With `under`
+    it is that part of the whole whose names begin so: `state/params/`.
 
-    Raises `FileNotFoundError` where there is no folder, and `ValueError` where it is damaged or
-    holds other arrays than expected.
+    Raises `FileNotFoundError` where there is no folder, `DamagedError` where it is damaged, and
+    another `ValueError` where it holds other arrays than expected.
     """
-    import orbax.checkpoint
-
-    if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no parameters; the run did not get to its end")
-    if not (path / _MANIFEST).is_file():
-        raise ValueError(f"{path}: damaged, or no parameters (there is no {_MANIFEST} in it)")
-    manifest = read_json(path / _MANIFEST, "a list of arrays and checksums")
-    there, checksums = (
-        (manifest.get("arrays"), manifest.get("files"))
-        if isinstance(manifest, dict)
-        else ({}, None)
-    )
-    if not isinstance(there, dict) or not isinstance(checksums, dict):
-        raise ValueError(f"{path / _MANIFEST}: not a list of arrays and checksums")
-    found = _checksums(path)
-    for name in sorted(found.keys() | checksums.keys()):
-        if found.get(name) != checksums.get(name):
-            raise ValueError(f"{path}: damaged: {name} is not as it was written")
-    wanted = _arrays(expected)
+    arrays = _checked(path)
+    there = {name.removeprefix(under): arrays[name] for name in arrays if name.startswith(under)}
+    wanted = {name: _kind(leaf) for name, leaf in _by_name(expected).items()}
     for name in sorted(there.keys() | wanted.keys()):
         if there.get(name) != wanted.get(name):
             raise ValueError(
                 f"{path}: not of this model: {name} is {there.get(name, 'absent')}, "
                 f"but the model has {wanted.get(name, 'none')}"
             )
-    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here), expected
+    found = _restore(path, arrays)
+    leaves = [found[under + name] for name in wanted]
+    return jax.tree.unflatten(jax.tree.structure(expected), leaves)
+
+
+def load_notes(path: Path) -> Any:
+    """Read the notes that were kept with arrays; `load_tree` has to find the folder whole first."""
+    return read_json(path / _NOTES, "the notes of a training")
+
+
+def _checked(path: Path) -> dict[str, str]:
+    """Return the kind of every array, once every file is known to be as it was written."""
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no parameters; the run did not get to its end")
+    if not (path / _MANIFEST).is_file():
+        raise DamagedError(f"{path}: damaged, or no parameters (there is no {_MANIFEST} in it)")
+    try:
+        manifest = read_json(path / _MANIFEST, "a list of arrays and checksums")
+    except ValueError as error:
+        raise DamagedError(str(error)) from error
+    there, checksums = (
+        (manifest.get("arrays"), manifest.get("files"))
+        if isinstance(manifest, dict)
+        else ({}, None)
     )
-    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(path.absolute(), target)
+    if (
+        not isinstance(there, dict)
+        or not isinstance(checksums, dict)
+        or not all(isinstance(kind, str) and _KIND.fullmatch(kind) for kind in there.values())
+    ):
+        raise DamagedError(f"{path / _MANIFEST}: not a list of arrays and checksums")
+    found = _checksums(path)
+    for name in sorted(found.keys() | checksums.keys()):
+        if found.get(name) != checksums.get(name):
+            raise DamagedError(f"{path}: damaged: {name} is not as it was written")
+    return there
 
 
-def _arrays(tree: Any) -> dict[str, str]:
-    """Name every array: `{"conv_0/kernel": "float32[3,3,1,16]"}`."""
+def _restore(path: Path, kinds: Mapping[str, str]) -> dict[str, jax.Array]:
+    import orbax.checkpoint
+
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes: dict[str, jax.ShapeDtypeStruct] = {}
+    for name, kind in kinds.items():
+        dtype, lengths = _KIND.fullmatch(kind).groups()  # pyright: ignore[reportOptionalMemberAccess]
+        shape = tuple(int(length) for length in lengths.split(",") if length)
+        shapes[name] = jax.ShapeDtypeStruct(shape, jnp.dtype(dtype), sharding=here)
+    target = {name: leaf for name, leaf in shapes.items() if leaf.size}
+    try:
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            full = checkpointer.restore(path.absolute(), target)
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        # The files are as they were written, so what was written was no checkpoint.
+        raise ValueError(f"{path}: orbax can't read it: {_first_line(error)}") from error
     return {
-        "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path): (
-            f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-        )
+        name: full[name] if name in full else jnp.zeros(leaf.shape, leaf.dtype)
+        for name, leaf in shapes.items()
+    }
+
+
+def _by_name(tree: Any) -> dict[str, Any]:
+    """Name every array: `{"conv_0/kernel": ..., "conv_0/bias": ...}`."""
+    return {
+        "/".join(
+            str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path
+        ): leaf
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     }
 
 
+def _kind(leaf: Any) -> str:
+    return f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
+
+
 def _checksums(folder: Path) -> dict[str, str]:
     return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        str(file.relative_to(folder)): _checksum(file)
         for file in sorted(folder.rglob("*"))
         if file.is_file() and file.name != _MANIFEST
     }
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:

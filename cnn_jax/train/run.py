@@ -2,16 +2,16 @@
 
     config.json     what was asked for: model, data, settings, versions
     metrics.jsonl   one line of numbers for each epoch, written as it ends
+    checkpoints/    what the training can go on from (see `checkpoints.py`)
     parameters/     the trained parameters (orbax, with checksums)
     pictures/       learning curves, filters, feature maps, confusion matrix, worst mistakes
     result.json     the final numbers; the last file to be written, so it marks a finished run
 
 The folder appears all at once with its configuration inside, and every file in it is whole at
-every moment: a run that is killed leaves a folder without `result.json` whose metrics reach to its
-last epoch.
+every moment: a run that is killed leaves a folder without `result.json`, and its checkpoints.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +22,17 @@ import numpy as np
 
 from cnn_jax.data import Normalisation
 from cnn_jax.layers import Layer
+from cnn_jax.train.checkpoints import Checkpoints
 from cnn_jax.train.classifier import classifier
-from cnn_jax.train.files import append_line, read_json, read_lines, replacing, write_json
+from cnn_jax.train.files import (
+    append_line,
+    read_json,
+    read_lines,
+    remove,
+    replacing,
+    write_json,
+    write_lines,
+)
 from cnn_jax.train.named import make_model
 from cnn_jax.train.parameters import load_tree, save_tree
 
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMAT = "cnn_jax run 1"
+_CHECKPOINTS = "checkpoints"
 
 
 class RunWriter:
@@ -46,6 +56,17 @@ class RunWriter:
     def save_parameters(self, params: Any) -> None:
         """Write the parameters, in place of those that were there."""
         save_tree(self.path / "parameters", params)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for its checkpoints."""
+        return self.path / _CHECKPOINTS
+
+    def go_on(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Open the run again after these epochs: what was written of later ones is taken back."""
+        for name in ("result.json", "parameters"):
+            remove(self.path / name)
+        write_lines(self.path / "metrics.jsonl", history)
 
     def save_picture(self, name: str, figure: "Figure") -> None:
         """Write a figure to `pictures/NAME.png`."""
@@ -147,8 +168,27 @@ def check_new(path: str | Path, *, overwrite: bool = False) -> None:
         raise FileExistsError(f"{path}: a run is there already; choose another folder or overwrite")
 
 
-def load(path: str | Path) -> Run:
+def reopen(path: str | Path) -> tuple[RunWriter, dict[str, Any]]:
+    """Return the writer of an unfinished run, to go on with it, and its configuration.
+
+    Raises `FileNotFoundError` for a folder that holds no run, and `ValueError` for one that is
+    finished and for a configuration that is damaged.
+    """
+    path = Path(path)
+    config = _config(path)
+    result = path / "result.json"
+    if result.is_file():
+        found = read_json(result, "a run's result")
+        if isinstance(found, dict) and found.get("status") == "finished":
+            raise ValueError(f"{path}: the run is finished; there is nothing to resume")
+    return RunWriter(path), config
+
+
+def load(path: str | Path, *, best: bool = False) -> Run:
     """Read a run folder: the model, its trained parameters, and the history.
+
+    The parameters are those at the end of the training; while it has not ended, those of its newest
+    checkpoint. With `best` they are those after the epoch of the highest validation accuracy.
 
     Nothing in the folder is executed: the model is made by its name in `cnn_jax.models`, and the
     parameters are arrays alone.
@@ -161,11 +201,7 @@ def load(path: str | Path) -> Run:
     FileNotFoundError: no/such/run: not a run folder (there is no config.json in it)
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: not a run folder (there is no config.json in it)")
-    config = read_json(path / "config.json", "a run's configuration")
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path / 'config.json'}: not a run's configuration of format {FORMAT!r}")
+    config = _config(path)
     try:
         model = make_model(config["model"]["name"], config["model"]["classes"])
         shape = tuple(config["input_shape"])
@@ -180,11 +216,27 @@ def load(path: str | Path) -> Run:
         path=path,
         config=config,
         model=model,
-        params=load_tree(path / "parameters", expected),
+        params=_parameters(path, expected, best),
         history=history,
         result=read_json(result, "a run's result") if result.is_file() else None,
         normalisation=normalisation,
     )
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not (path / "config.json").is_file():
+        raise FileNotFoundError(f"{path}: not a run folder (there is no config.json in it)")
+    config = read_json(path / "config.json", "a run's configuration")
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ValueError(f"{path / 'config.json'}: not a run's configuration of format {FORMAT!r}")
+    return config
+
+
+def _parameters(path: Path, expected: Any, best: bool) -> Any:
+    checkpoints = Checkpoints(path / _CHECKPOINTS)
+    if best or (not (path / "parameters").exists() and checkpoints.paths()):
+        return checkpoints.load_parameters(expected, best=best)
+    return load_tree(path / "parameters", expected)
 
 
 def _dtype(config: Mapping[str, Any]) -> str:
