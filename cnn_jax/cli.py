@@ -8,8 +8,13 @@ import typer
 
 from cnn_jax import __version__
 from cnn_jax.commands.errors import UserError, describe
+from cnn_jax.commands.evaluate import evaluate
+from cnn_jax.commands.export import export
 from cnn_jax.commands.info import info
 from cnn_jax.commands.lecture import lecture
+from cnn_jax.commands.predict import predict
+from cnn_jax.commands.runs import runs
+from cnn_jax.commands.sweep import sweep
 from cnn_jax.commands.train import train
 
 app = typer.Typer(
@@ -20,9 +25,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Convolutional neural networks in JAX: train them, look into them, learn from them.",
 )
-app.command()(train)
-app.command()(lecture)
-app.command()(info)
+for command in (train, evaluate, predict, runs, sweep, export, lecture, info):
+    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:

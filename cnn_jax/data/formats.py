@@ -114,7 +114,7 @@ def open_source(
     _check_part(data, path, part)
     if class_names is None:
         class_names = known_names
-    if path is not None and _is_picture_folder(path):
+    if path is not None and is_picture_folder(path):
         return folder_source(
             path,
             part,
@@ -216,7 +216,8 @@ def _renamed(data: Dataset, class_names: Sequence[str]) -> Dataset:
     return data._replace(class_names=tuple(class_names))
 
 
-def _is_picture_folder(path: Path) -> bool:
+def is_picture_folder(path: Path) -> bool:
+    """Whether a path is that of a folder to be read as pictures, not of another format's files."""
     return path.is_dir() and find_layout(path) is None and not find_pairs(path)
 
 

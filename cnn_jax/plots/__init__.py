@@ -9,6 +9,7 @@ from cnn_jax.plots.curves import learning_curves
 from cnn_jax.plots.feature_maps import activations, feature_maps
 from cnn_jax.plots.filters import filters
 from cnn_jax.plots.mistakes import worst_mistakes
+from cnn_jax.plots.sweep import sweep
 
 __all__ = [
     "activations",
@@ -16,5 +17,6 @@ __all__ = [
     "feature_maps",
     "filters",
     "learning_curves",
+    "sweep",
     "worst_mistakes",
 ]

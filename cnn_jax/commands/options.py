@@ -1,0 +1,16 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The folder of a run that cnn-jax train made.")
+]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch-size", "-b", metavar="N", help="Pictures computed at a time.", min=1),
+]
+CpuKernels = Annotated[bool, typer.Option(help="Run on the faster CPU kernels.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
