@@ -71,4 +71,4 @@ class Settings:
         return cls(**found)
 
 
-_OF_ONE_CALL = ("out", "overwrite", "pictures", "quiet")
+_OF_ONE_CALL = ("out", "overwrite", "quiet")

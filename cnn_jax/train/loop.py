@@ -84,7 +84,9 @@ class Loop:
 
     def shapes(self) -> Underway:
         """Return what the training is made of at every moment, as shapes and dtypes."""
-        state = jax.eval_shape(self.first)
+        state = jax.eval_shape(
+            lambda key: create(self.model, self.optimizer, key, self.data.shape), self.key
+        )
         return Underway(state, shapes_of_sums(self._update, state, self._feed(0).batch))
 
     def run(
