@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_jax.commands.errors import asked_for
-from cnn_jax.commands.options import AsJson, BatchSize, CpuKernels, RunFolder
+from cnn_jax.commands.options import AsJson, BatchSize, Best, CpuKernels, RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +33,7 @@ def evaluate(
             "the run held out; of other data without parts, all][/dim]",
         ),
     ] = None,
+    best: Best = False,
     batch_size: BatchSize = 256,
     as_json: AsJson = False,
     cpu_kernels: CpuKernels = True,
@@ -45,7 +46,7 @@ def evaluate(
     from cnn_jax.commands.material import open_parts
     from cnn_jax.commands.opened import logits_of, open_run, settings_of, source_for
 
-    opened = open_run(run)
+    opened = open_run(run, best)
     with asked_for():
         if data is not None:
             source, part = source_for(opened, data, part)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cnn_jax.commands.errors import UserError, asked_for
-from cnn_jax.commands.options import RunFolder
+from cnn_jax.commands.options import Best, RunFolder
 
 
 class Format(StrEnum):
@@ -42,6 +42,7 @@ def export(
             "safetensors: the parameters by name.",
         ),
     ] = Format.STABLEHLO,
+    best: Best = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -85,7 +86,7 @@ def export(
     from cnn_jax.commands.info import versions
     from cnn_jax.commands.opened import open_run
 
-    opened = open_run(run)
+    opened = open_run(run, best)
     path = out if out is not None else run / f"model.{form}"
     metadata: dict[str, Any] = {
         "model": opened.config["model"],

@@ -22,6 +22,7 @@ from cnn_jax.commands.errors import UserError, asked_for, describe
 from cnn_jax.commands.kernels import install_kernels
 from cnn_jax.commands.lock import locked
 from cnn_jax.commands.material import Material, in_memory, material
+from cnn_jax.commands.page import write_page
 from cnn_jax.commands.settings import DTYPES, Settings
 from cnn_jax.commands.show import print_result, print_resumed, print_start, print_stopped
 from cnn_jax.data import Normalisation
@@ -195,6 +196,7 @@ def _keep(
             "train_loss": last["train_loss"],
         }
     result["seconds"] = round(time.perf_counter() - clock, 3)
+    write_page(run, job.classifier, params, job.material.learn.shape, settings.batch_size, result)
     run.finish(result)
     return result
 

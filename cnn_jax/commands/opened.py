@@ -16,10 +16,10 @@ from cnn_jax.data.formats import is_picture_folder
 from cnn_jax.train import Run
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path, best: bool = False) -> Run:
     """Read a run folder, or raise a `UserError` that says in a line why not."""
     with asked_for(status=1):
-        return training.load(path)
+        return training.load(path, best=best)
 
 
 def settings_of(run: Run) -> Settings:

@@ -8,6 +8,13 @@ import typer
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run that cnn-jax train made.")
 ]
+Best = Annotated[
+    bool,
+    typer.Option(
+        "--best",
+        help="Use the parameters after the epoch of the highest accuracy held out, not the last.",
+    ),
+]
 BatchSize = Annotated[
     int,
     typer.Option("--batch-size", "-b", metavar="N", help="Pictures computed at a time.", min=1),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from cnn_jax.commands.errors import UserError, describe
-from cnn_jax.commands.options import CpuKernels, RunFolder
+from cnn_jax.commands.options import Best, CpuKernels, RunFolder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ def predict(
     top: Annotated[
         int, typer.Option("--top", "-k", metavar="N", help="How many classes to name.", min=1)
     ] = 3,
+    best: Best = False,
     background: Annotated[
         float | None,
         typer.Option(
@@ -64,7 +65,7 @@ def predict(
 
     from cnn_jax.commands.opened import open_run, settings_of
 
-    opened = open_run(run)
+    opened = open_run(run, best)
     if len(opened.shape) != 3 or opened.shape[-1] not in (1, 3):
         raise UserError(
             f"{run}: the run was trained on arrays of shape {list(opened.shape)}; expected one "

@@ -106,6 +106,14 @@ def sweep(
         bool,
         typer.Option(help="Run on the faster CPU kernels.", rich_help_panel=_NETWORK),
     ] = _default.cpu_kernels,
+    dtype: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What the network computes in: float32 or bfloat16.",
+            rich_help_panel=_NETWORK,
+        ),
+    ] = _default.dtype,
     optimizer: Annotated[
         str,
         typer.Option(metavar="NAME", help="As in cnn-jax train.", rich_help_panel=_OPTIMISER),
@@ -145,6 +153,13 @@ def sweep(
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    pictures: Annotated[
+        bool,
+        typer.Option(
+            help="Draw what the best network has learned, and its mistakes.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = _default.pictures,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", "-q", help="Print errors alone.", rich_help_panel=_OUTPUT),
@@ -170,6 +185,7 @@ def sweep(
         channels=channels,
         augment=augment,
         model=model,
+        dtype=dtype,
         optimizer=optimizer,
         momentum=momentum,
         weight_decay=weight_decay,
@@ -180,6 +196,7 @@ def sweep(
         batch_size=batch_size,
         cpu_kernels=cpu_kernels,
         out=out,
+        pictures=pictures,
         quiet=quiet,
     )
     raise typer.Exit(run_sweep(settings, rates, chosen, at_once))

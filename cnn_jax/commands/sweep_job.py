@@ -7,6 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,15 +21,18 @@ from rich.table import Table
 from cnn_jax import data as datasets
 from cnn_jax import plots
 from cnn_jax import train as training
+from cnn_jax.commands.configuration import configuration
 from cnn_jax.commands.errors import UserError, asked_for, describe
 from cnn_jax.commands.info import versions
 from cnn_jax.commands.interrupt import stop_requests
 from cnn_jax.commands.kernels import install_kernels
 from cnn_jax.commands.material import Material, material
-from cnn_jax.commands.settings import Settings
+from cnn_jax.commands.page import write_page
+from cnn_jax.commands.pictures import draw_pictures
+from cnn_jax.commands.settings import DTYPES, Settings
 from cnn_jax.commands.show import epoch_bar
 from cnn_jax.data import Dataset
-from cnn_jax.train import RunWriter, SweepProgress
+from cnn_jax.train import SweepProgress
 from cnn_jax.train.files import replacing, write_json
 
 FORMAT = "cnn_jax sweep 1"
@@ -105,7 +109,7 @@ def run_sweep(
         best = min(range(len(members)), key=lambda i: members[i].rank)
         if members[best].diverged:
             raise UserError(f"every training diverged; try lower --learning-rates. See {out}")
-        _keep(out / "best", settings, found, last, members[best], best, config)
+        _keep(out / "best", settings, found, last, members[best], best, kernels)
     except OSError as error:
         raise UserError(f"{describe(error)}; what the sweep has so far is in {out}") from error
     _show(console, members)
@@ -166,6 +170,8 @@ def _make_devices_of_cores(members: int) -> None:
 def _prepare(
     settings: Settings, pairs: Sequence[tuple[float, int]], at_once: int | None
 ) -> tuple[Material, Iterator[SweepProgress]]:
+    if settings.dtype not in DTYPES:
+        raise ValueError(f"dtype must be {' or '.join(DTYPES)}, not {settings.dtype!r}")
     augment = datasets.augmentation(settings.augment)
     found = material(settings)
     learn, held_out = found.learn, found.validation
@@ -186,7 +192,7 @@ def _prepare(
         )
 
     epochs = training.sweep(
-        training.classifier(model, found.normalisation),
+        training.classifier(model, found.normalisation, settings.dtype),
         optimizer,
         learn,
         held_out,
@@ -207,46 +213,32 @@ def _keep(
     progress: SweepProgress,
     member: Member,
     index: int,
-    config: Mapping[str, Any],
+    kernels: str,
 ) -> None:
     """Keep a member as a run."""
     params = training.member(progress.states, index).params
-    learn, held_out = found.learn, found.validation
-    learned = found.normalisation
-    run: RunWriter = training.new_run(
-        path,
-        {
-            **config,
-            "model": {"name": settings.model, "classes": len(learn.class_names)},
-            "input_shape": list(learn.shape),
-            "class_names": list(learn.class_names),
-            "normalisation": None
-            if learned is None
-            else {"mean": learned.mean.tolist(), "std": learned.std.tolist()},
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
-            "examples": {"train": len(learn.labels), "held_out": len(held_out.labels)},
-            "settings": {
-                **settings.to_json(),
-                "learning_rate": member.learning_rate,
-                "seed": member.seed,
-            },
-        },
-    )
+    own = replace(settings, learning_rate=member.learning_rate, seed=member.seed)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+    run = training.new_run(path, configuration(own, found, parameters, kernels))
     for record in member.history:
         run.add_record(record)
     run.save_parameters(params)
     last = member.history[-1]
-    run.finish(
-        {
-            "status": "finished" if progress.epoch == progress.epochs else "stopped",
-            "epochs": progress.epoch,
-            "held_out_accuracy": last["validation_accuracy"],
-            "held_out_loss": last["validation_loss"],
-            "held_out_examples": len(held_out.labels),
-            "train_accuracy": last["train_accuracy"],
-            "train_loss": last["train_loss"],
-        }
-    )
+    result = {
+        "status": "finished" if progress.epoch == progress.epochs else "stopped",
+        "epochs": progress.epoch,
+        "held_out_accuracy": last["validation_accuracy"],
+        "held_out_loss": last["validation_loss"],
+        "held_out_examples": len(found.validation.labels),
+        "train_accuracy": last["train_accuracy"],
+        "train_loss": last["train_loss"],
+    }
+    model = training.make_model(settings.model, len(found.learn.class_names))
+    classifier = training.classifier(model, found.normalisation, settings.dtype)
+    if settings.pictures and isinstance(found.validation, Dataset):
+        draw_pictures(run, classifier, params, found.validation, member.history)
+    write_page(run, classifier, params, found.learn.shape, settings.batch_size, result)
+    run.finish(result)
 
 
 def _show(console: Console, members: Sequence[Member]) -> None:

@@ -23,6 +23,8 @@ _STYLE: Any = {
     "figure.facecolor": "white",
     "font.size": 10,
     "text.color": INK,
+    # Names of classes are no formulas, whatever dollars they hold.
+    "text.parse_math": False,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,
     # Sizes in points: relative ones would follow the user's own font size when a figure is drawn.

@@ -5,6 +5,7 @@
     checkpoints/    what the training can go on from (see `checkpoints.py`)
     parameters/     the trained parameters (orbax, with checksums)
     pictures/       learning curves, filters, feature maps, confusion matrix, worst mistakes
+    report.html     all of it on one page
     result.json     the final numbers; the last file to be written, so it marks a finished run
 
 The folder appears all at once with its configuration inside, and every file in it is whole at

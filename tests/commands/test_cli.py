@@ -54,7 +54,8 @@ def test_train_leaves_a_complete_run(tmp_path, capsys):
     assert "899 held out" in text
     assert len(re.findall(r"^epoch +\d/2 ", text, re.MULTILINE)) == 2
     assert names(out) == [
-        *("checkpoints", "config.json", "metrics.jsonl", "parameters", "pictures", "result.json")
+        *("checkpoints", "config.json", "metrics.jsonl", "parameters", "pictures"),
+        *("report.html", "result.json"),
     ]
     assert names(out / "pictures") == [f"{name}.png" for name in PICTURES]
     for name in PICTURES:
@@ -245,7 +246,13 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path, capsys, monkeypatch):
     said = capsys.readouterr().out
     assert f"stopped, as asked; all is saved in {out}/checkpoints/step-0000004\n" in said
     assert f"cnn-jax train --resume {out} goes on from there\n" in said
-    assert names(out) == ["checkpoints", "config.json", "metrics.jsonl", "result.json"]
+    assert names(out) == [
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "report.html",
+        "result.json",
+    ]
     run = cnn.train.load(out)
     assert run.result is not None
     assert (run.result["status"], run.result["epochs"]) == ("stopped", 1)

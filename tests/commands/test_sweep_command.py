@@ -25,6 +25,7 @@ QUICK = (
 def test_a_sweep_is_ranked_and_its_best_is_a_run(tmp_path, linear_network, capsys):
     out = tmp_path / "sweep"
     arguments = ["--learning-rates", "0.001,0.1,1e30", "--seeds", "0:1", "--out", str(out)]
+    arguments += ["--no-pictures"]
     assert cli.main([*QUICK, *arguments]) == 0
     shown = capsys.readouterr().out
     assert "diverged" in shown
@@ -45,6 +46,7 @@ def test_a_sweep_is_ranked_and_its_best_is_a_run(tmp_path, linear_network, capsy
     _, held_out = cnn.data.split(cnn.data.digits())
     metrics = cnn.train.evaluate(run.classifier, run.params, held_out)
     assert float(metrics["accuracy"]) == pytest.approx(accuracies[0], abs=1e-6)
+    assert "Learning curves" in (out / "best" / "report.html").read_text(encoding="utf-8")
     assert run.config["settings"]["learning_rate"] == 0.1
     assert run.config["settings"]["seed"] == found["members"][0]["seed"]
 

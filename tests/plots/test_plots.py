@@ -242,3 +242,12 @@ def test_a_mosaic_reads_in_rows():
     assert board.shape == (5, 5)
     assert jnp.array_equal(board[0].filled(-1), jnp.array([0.0, 0, -1, 1, 1]))
     assert jnp.array_equal(board[3].filled(-1), jnp.array([2.0, 2, -1, -1, -1]))
+
+
+def test_names_with_dollars_are_no_formulas():
+    names = ["$\\bad{$", "$x$"]
+    figure = cnn.plots.confusion_matrix([0, 1], [0, 1], names)
+    figure.savefig(io.BytesIO(), format="png")
+    labels = figure.axes[0].get_xticklabels()
+    assert [label.get_text() for label in labels] == names
+    assert not any(label.get_parse_math() for label in labels)
