@@ -2,6 +2,7 @@
 
 #include <exception>
 
+#include "placement.h"
 #include "primitives.h"
 #include "threads.h"
 #include "workspace.h"
@@ -63,6 +64,7 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
          const Arrays& arrays) {
   const int threads = threads_for(configuration.multiply_adds());
   const ThreadCount count(threads);
+  const Placement placement(threads);
   const auto primitives = find_primitives(numbers, configuration, threads);
 
   Prepared source(primitives->source, arrays.source);
