@@ -11,6 +11,7 @@ from cnn_jax.commands.errors import UserError
 from cnn_jax.commands.interrupt import stop_requests
 from cnn_jax.commands.settings import Settings
 from cnn_jax.commands.show import epoch_bar
+from cnn_jax.report import event_log
 from cnn_jax.train import Checkpoints, Loop, RunWriter, Underway
 
 PAUSE = 1.0
@@ -48,7 +49,11 @@ def train_epochs(
     stopped_at = None
     saved = time.monotonic()
     moments = loop.run(underway, first=0, elapsed=start.seconds, pause=PAUSE)
-    with stop_requests() as stop, epoch_bar(console, settings.epochs) as show:
+    with (
+        stop_requests() as stop,
+        epoch_bar(console, settings.epochs) as show,
+        event_log(run.path, wanted=settings.tensorboard, epochs=len(history)) as log,
+    ):
         while True:
             try:
                 moment = next(moments, None)
@@ -68,6 +73,7 @@ def train_epochs(
                 saved = time.monotonic()
             if record is not None:
                 run.add_record(record)
+                log(record)
                 show(record)
             if stop.is_set() and len(history) < settings.epochs:
                 stopped_at = checkpoints.save(moment, history)

@@ -27,6 +27,7 @@ from cnn_jax.commands.settings import DTYPES, Settings
 from cnn_jax.commands.show import print_result, print_resumed, print_start, print_stopped
 from cnn_jax.data import Normalisation
 from cnn_jax.layers import Layer
+from cnn_jax.report import check_tensorboard
 from cnn_jax.train import Checkpoints, Loop, RunWriter
 
 MOST_IN_PICTURES = 10_000
@@ -103,6 +104,7 @@ def resume_job(path: Path, **changes: Any) -> int:
 
 def _prepare(settings: Settings, normalisation: Normalisation | None = None) -> Job:
     """Make everything ready; a resumed run brings the normalisation that it began with."""
+    check_tensorboard(settings.tensorboard)
     _check_share("held_out", settings.held_out, above=True)
     _check_share("warmup", settings.warmup, above=False)
     if settings.dtype not in DTYPES:

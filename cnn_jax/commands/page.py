@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from cnn_jax.layers import Layer
-from cnn_jax.report import write_report
+from cnn_jax.report import add_pictures, write_report
 from cnn_jax.train import RunWriter, cross_entropy
 
 
@@ -20,7 +20,8 @@ def write_page(
     batch_size: int,
     result: Mapping[str, Any],
 ) -> None:
-    """Write `report.html` of a training that has come to its end."""
+    """Write `report.html` of a training that has come to its end, and its last events."""
+    add_pictures(run.path, result["epochs"])
     write_report(run.path, result, kernel_rows(classifier, params, shape, batch_size))
 
 

@@ -41,6 +41,7 @@ class Settings:
     out: Path | None = None
     overwrite: bool = False
     pictures: bool = True
+    tensorboard: bool = False
     quiet: bool = False
 
     def to_json(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from cnn_jax.commands.settings import Settings
 
 _DATA, _NETWORK, _OPTIMISER = "Data", "Network and run", "Optimiser"
 _CHECKPOINTS, _OUTPUT = "Checkpoints", "Output"
-_WITH_RESUME = ("checkpoint_minutes", "keep", "pictures", "quiet")
+_WITH_RESUME = ("checkpoint_minutes", "keep", "pictures", "tensorboard", "quiet")
 _default = Settings()
 
 
@@ -292,6 +292,14 @@ def train(
         bool,
         typer.Option(help="Draw curves, filters, maps and mistakes.", rich_help_panel=_OUTPUT),
     ] = _default.pictures,
+    tensorboard: Annotated[
+        bool,
+        typer.Option(
+            "--tensorboard",
+            help="Write event files for TensorBoard, too, to tensorboard/ in the run folder.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = _default.tensorboard,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", "-q", help="Print errors alone.", rich_help_panel=_OUTPUT),
@@ -356,6 +364,7 @@ def train(
             out=out,
             overwrite=overwrite,
             pictures=pictures,
+            tensorboard=tensorboard,
             quiet=quiet,
         )
     )
