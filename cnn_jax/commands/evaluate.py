@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_jax.commands.errors import asked_for
-from cnn_jax.commands.options import AsJson, BatchSize, Best, CpuKernels, RunFolder
+from cnn_jax.commands.options import AsJson, BatchSize, Best, CpuKernels, RunOrFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ _MOST_COLUMNS = 20
 
 
 def evaluate(
-    run: RunFolder,
+    run: RunOrFile,
     data: Annotated[
         str | None,
         typer.Option(
@@ -50,6 +50,8 @@ def evaluate(
     with asked_for():
         if data is not None:
             source, part = source_for(opened, data, part)
+        elif "settings" not in opened.config:
+            raise ValueError(f"{run}: a file of parameters has no data of its own; pass --data")
         else:
             sources = open_parts(settings_of(opened))
             if part is None:

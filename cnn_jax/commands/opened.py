@@ -5,21 +5,46 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from cnn_jax import data as datasets
 from cnn_jax import train as training
 from cnn_jax.commands.errors import asked_for
 from cnn_jax.commands.settings import Settings
-from cnn_jax.data import Source
+from cnn_jax.data import Normalisation, Source
 from cnn_jax.data.formats import is_picture_folder
+from cnn_jax.export import load_safetensors
 from cnn_jax.train import Run
 
 
 def open_run(path: Path, best: bool = False) -> Run:
-    """Read a run folder, or raise a `UserError` that says in a line why not."""
+    """Read a run folder, or a safetensors file that `cnn-jax export` made of one.
+
+    Raises `UserError`, which says in a line why it can't be read.
+    """
     with asked_for(status=1):
-        return training.load(path, best=best)
+        return _from_file(path) if path.is_file() else training.load(path, best=best)
+
+
+def _from_file(path: Path) -> Run:
+    """Make a run without a history of a file of parameters, whose metadata names the model."""
+    params, config = load_safetensors(path)
+    try:
+        classes, shape = config["class_names"], tuple(config["input_shape"])
+        model = training.make_model(config["model"]["name"], len(classes))
+        learned = config.get("normalisation")
+        normalisation = None
+        if learned is not None:
+            mean, std = (np.asarray(learned[name], np.float32) for name in ("mean", "std"))
+            normalisation = Normalisation(mean, std)
+        expected = jax.eval_shape(lambda key: model.init(key, shape), jax.random.key(0))
+        run = Run(path, config, model, params, [], None, normalisation)
+        jax.eval_shape(run.classifier.apply, expected, jax.ShapeDtypeStruct(shape, np.float32))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: no usable model in its metadata ({error})") from error
+    load_safetensors(path, expected)  # says which parameters are missing, or another model's
+    return run
 
 
 def settings_of(run: Run) -> Settings:

@@ -8,6 +8,14 @@ import typer
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="The folder of a run that cnn-jax train made.")
 ]
+RunOrFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="RUN",
+        help="The folder of a run that cnn-jax train made, or a .safetensors file that cnn-jax "
+        "export made of one.",
+    ),
+]
 Best = Annotated[
     bool,
     typer.Option(

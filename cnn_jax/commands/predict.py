@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from cnn_jax.commands.errors import UserError, describe
-from cnn_jax.commands.options import Best, CpuKernels, RunFolder
+from cnn_jax.commands.options import Best, CpuKernels, RunOrFile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
 
 
 def predict(
-    run: RunFolder,
+    run: RunOrFile,
     pictures: Annotated[
         list[Path],
         typer.Argument(

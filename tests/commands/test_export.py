@@ -57,3 +57,30 @@ def test_wrong_arguments(digits_run, tmp_path, complaint):
     assert sorted(path.name for path in digits_run.iterdir()) == [
         *("config.json", "metrics.jsonl", "parameters", "result.json")
     ]
+
+
+def test_a_file_of_parameters_serves_as_a_run(digits_run, tmp_path, capsys, complaint):
+    path = tmp_path / "digits.safetensors"
+    arguments = ["export", str(digits_run), "--format", "safetensors", "--out", str(path)]
+    assert cli.main(arguments) == 0
+    capsys.readouterr()
+    found = []
+    for place in (digits_run, path):
+        evaluate = ["evaluate", str(place), "--data", "digits", "--json", "--no-cpu-kernels"]
+        assert cli.main(evaluate) == 0
+        found.append({**json.loads(capsys.readouterr().out), "run": ""})
+    assert found[0] == found[1]
+    assert complaint("evaluate", path, "--no-cpu-kernels", status=2) == (
+        f"{path}: a file of parameters has no data of its own; pass --data"
+    )
+    params, metadata = cnn.export.load_safetensors(path)
+    export = cnn.export.save_safetensors
+    export(path, params, {**metadata, "input_shape": [8, 9, 1]}, overwrite=True)
+    assert complaint("predict", path, "x.png", "--no-cpu-kernels", status=1) == (
+        f"{path}: not of this model: dense_0.kernel is float32[64,10], but the model has "
+        "float32[72,10]"
+    )
+    export(path, params, {"class_names": ["a"]}, overwrite=True)
+    assert complaint("predict", path, "x.png", "--no-cpu-kernels", status=1) == (
+        f"{path}: no usable model in its metadata ('input_shape')"
+    )

@@ -1,6 +1,10 @@
 """`cnn-jax sweep`: a ranking, and the best network as a run of its own."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -77,6 +81,32 @@ def test_wrong_options_are_one_line_and_leave_nothing(
     said = complaint(*QUICK, "--out", tmp_path / "sweep", *arguments, status=2)
     assert said.startswith(message)
     assert list(tmp_path.iterdir()) == []
+
+
+CODE = """
+import cnn_jax as cnn
+from cnn_jax.cli import main
+assert "small" in cnn.train.MODELS
+cnn.models.small = lambda classes: cnn.serial(cnn.flatten, cnn.dense(classes))
+raise SystemExit(main())
+"""
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_each_core_is_a_device(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "OMP_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, *QUICK, "-l", "0.1", "--seeds", "0:1", "--no-pictures"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 times on 2 cpu devices" in done.stdout
+    (folder,) = (tmp_path / "sweeps").iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d-\d{6}", folder.name)
 
 
 def test_a_folder_that_is_there_stays(tmp_path, complaint):
