@@ -70,15 +70,22 @@ def runs(
 def find(folder: Path) -> list[Row]:
     """Return a row for each run in a folder, or for the folder itself where it is a run.
 
+    The best run of a sweep lies one folder deeper, and is found there.
+
     Raises `OSError` where the folder can't be read.
     """
     if (folder / "config.json").is_file():
         return [read(folder, folder.name)]
-    return [
-        read(path, path.name)
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and not path.name.startswith(".") and (path / "config.json").is_file()
-    ]
+    inside = [path for path in sorted(folder.iterdir()) if _is_visible(path)]
+    found = []
+    for path in inside:
+        deeper = [path, path / "best"]
+        found += [place for place in deeper if (place / "config.json").is_file()][:1]
+    return [read(path, str(path.relative_to(folder))) for path in found]
+
+
+def _is_visible(path: Path) -> bool:
+    return path.is_dir() and not path.name.startswith(".")
 
 
 def read(path: Path, name: str) -> Row:

@@ -49,6 +49,12 @@ def test_the_best_come_first_and_the_damaged_last(folder, capsys):
     assert rows[5]["error"] == f"{folder}/foreign/config.json: not a run's configuration"
 
 
+def test_the_best_of_a_sweep_is_found(folder, capsys):
+    (folder / "sweep").mkdir()
+    (folder / "better").rename(folder / "sweep" / "best")
+    assert listed(capsys, folder)[0]["run"] == "sweep/best"
+
+
 def test_other_orders_and_a_single_run(folder, capsys):
     def names(*arguments):
         return [row["run"] for row in listed(capsys, folder, *arguments)][:4]
