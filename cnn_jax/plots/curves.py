@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.plots.style import BLUE, FAINT, ORANGE, new_figure, styled
+from cnn_jax.plots.style import BLUE, FAINT, ORANGE, PlainLogFormatter, new_figure, styled
 
 _LINES = (("train", "training, as it learns", BLUE), ("validation", "held out", ORANGE))
 
@@ -70,7 +70,7 @@ def _label_loss(axes: Axes) -> None:
     values = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.get_lines()])
     if np.all(values[np.isfinite(values)] > 0) and np.isfinite(values).any():
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(LogFormatter())
-        axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+        axes.yaxis.set_major_formatter(PlainLogFormatter())
+        axes.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
     else:
         axes.set_ylabel("loss")

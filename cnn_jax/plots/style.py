@@ -8,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 INK = "#22303c"
 FAINT = "#8896a4"
@@ -67,6 +68,14 @@ def new_figure(width: float, height: float, title: str) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
     return figure
+
+
+class PlainLogFormatter(LogFormatter):
+    """Labels the ticks that `LogFormatter` labels, as 0.1 and not as 1e-01."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of one tick, or nothing."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def bare(axes: Axes) -> None:

@@ -7,9 +7,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from cnn_jax.plots.style import BLUE, INK, ORANGE, new_figure, styled
+from cnn_jax.plots.style import BLUE, INK, ORANGE, PlainLogFormatter, new_figure, styled
 
 
 @styled
@@ -68,8 +68,8 @@ def sweep(members: Sequence[Mapping[str, Any]]) -> Figure:
         colour = colours(0.9 * float(norm(rate))) if norm is not None else INK
         right.plot([], [], color=colour, label=f"{rate:g}")
     right.set_yscale("log")
-    right.yaxis.set_major_formatter(LogFormatter())
-    right.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))
+    right.yaxis.set_major_formatter(PlainLogFormatter())
+    right.yaxis.set_minor_formatter(PlainLogFormatter(labelOnlyBase=False))
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_xlabel("epoch")
     right.set_ylabel("loss held out (log scale)")

@@ -14,7 +14,7 @@ import matplotlib as mpl
 
 import cnn_jax
 from cnn_jax import plots
-from cnn_jax.plots.style import FAINT, GRID, INK
+from cnn_jax.plots.style import BLUE, FAINT, GRID, INK, ORANGE
 from cnn_jax.report.style import STYLE
 from cnn_jax.train.files import read_json, read_lines, replacing
 
@@ -38,6 +38,9 @@ _PICTURES = {
         "What the layers make of a few held-out pictures, on the way from pixels to classes.",
     ),
 }
+
+# The plots' colours, which the page names, so that they suit its light and its dark form.
+_COLOURS = {"ink": INK, "faint": FAINT, "grid": GRID, "blue": BLUE, "orange": ORANGE}
 
 # Nothing but what the page itself holds: no request can leave it, and nothing in it can run.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -172,7 +175,7 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
     text = buffer.getvalue()
     svg = text[text.index("<svg") :].replace("\n", " ")
     svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg)
-    for colour, name in ((INK, "ink"), (FAINT, "faint"), (GRID, "grid")):
+    for name, colour in _COLOURS.items():
         svg = svg.replace(colour, f"var(--{name})")
     label = "Loss and accuracy over the epochs, in training and held out"
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
