@@ -10,7 +10,7 @@ StableHLO is the language of XLA's input, with a promise that old programs stay 
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def to_stablehlo(
         raise ValueError(f"to_stablehlo: batch must be at least 1 or None, not {batch}")
     (size,) = jax.export.symbolic_shape("batch") if batch is None else (batch,)
     pictures = jax.ShapeDtypeStruct((size, *shape), dtype)
-    with _stock_rules():
+    with _stock_rules(), _no_locations():
         return jax.export.export(jax.jit(forward), platforms=tuple(dict.fromkeys(platforms)))(
             pictures
         )
@@ -113,6 +113,18 @@ def save_stablehlo(
 def _form(aval: Any) -> dict[str, Any]:
     shape = [size if isinstance(size, int) else str(size) for size in aval.shape]
     return {"shape": shape, "dtype": str(aval.dtype)}
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+    """Leave out where each operation stands in the source, which names the folders of a machine."""
+    name = "jax_traceback_in_locations_limit"
+    limit = getattr(jax.config, name)
+    jax.config.update(name, 0)
+    try:
+        yield
+    finally:
+        jax.config.update(name, limit)
 
 
 def _stock_rules() -> contextlib.AbstractContextManager[None]:

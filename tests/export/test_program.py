@@ -52,6 +52,8 @@ def test_a_program_holds_its_preprocessing_and_takes_any_batch():
     program, stock = programs()
     assert program.platforms == ("cpu", "cuda", "tpu")
     assert program.mlir_module() == stock.mlir_module()
+    assert __file__.encode() not in program.mlir_module_serialized
+    assert b".py" not in program.mlir_module_serialized
     for count in (5, 1):
         outputs = program.call(PICTURES[:count])
         np.testing.assert_allclose(outputs, expected[:count], rtol=1e-5, atol=1e-6)
