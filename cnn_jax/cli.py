@@ -13,6 +13,7 @@ from cnn_jax.commands.export import export
 from cnn_jax.commands.info import info
 from cnn_jax.commands.lecture import lecture
 from cnn_jax.commands.predict import predict
+from cnn_jax.commands.report import report
 from cnn_jax.commands.runs import runs
 from cnn_jax.commands.sweep import sweep
 from cnn_jax.commands.train import train
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Convolutional neural networks in JAX: train them, look into them, learn from them.",
 )
-for command in (train, evaluate, predict, runs, sweep, export, lecture, info):
+for command in (train, evaluate, predict, runs, report, sweep, export, lecture, info):
     app.command()(command)
 
 
