@@ -28,19 +28,23 @@ class Rows:
         """Return the rows at `indices`, in that order, as `[len(indices), *shape]`."""
         rows = np.empty((len(indices), *self.shape), self.dtype)
         size = math.prod(self.shape) * self.dtype.itemsize
-        flat = rows.reshape(-1).view(np.uint8).reshape(len(indices), size)
+        if not rows.size:
+            return rows
+        flat = rows.reshape(-1).view(np.uint8).data
+        places = (self.offset + np.asarray(indices, np.int64) * size).tolist()
+        # One system call for each stretch, and little else: a batch is read while a step runs.
         with open(self.path, "rb", buffering=0) as file:
+            number = file.fileno()
             for start, stop in _runs(indices):
-                file.seek(self.offset + int(indices[start]) * size)
-                wanted = flat[start:stop].reshape(-1).data
+                wanted, place = flat[start * size : stop * size], places[start]
                 while len(wanted):
-                    got = file.readinto(wanted)
+                    got = _read_at(number, wanted, place)
                     if not got:
                         raise ValueError(
                             f"{self.path}: the file is shorter than it was; "
                             f"expected {self.offset + self.count * size} bytes"
                         )
-                    wanted = wanted[got:]
+                    wanted, place = wanted[got:], place + got
         return rows
 
 
@@ -71,13 +75,14 @@ class RowSource:
     def read(self, indices: np.ndarray) -> np.ndarray:
         """Return the pictures at `indices`."""
         indices = np.asarray(indices)
-        pictures = np.empty((len(indices), *self.shape), self.dtype)
         which = np.searchsorted(self.starts, indices, side="right") - 1
-        for number in np.unique(which):
-            here = which == number
-            rows = self.files[number].read(indices[here] - self.starts[number])
-            made = rows if self.picture is None else self.picture(rows)
-            pictures[here] = made.reshape(-1, *self.shape)
+        if len(self.files) == 1:
+            pictures = self._pictures(0, indices)
+        else:
+            pictures = np.empty((len(indices), *self.shape), self.dtype)
+            for number in np.unique(which):
+                here = which == number
+                pictures[here] = self._pictures(number, indices[here] - self.starts[number])
         if self.dtype.kind == "f" and not np.isfinite(pictures).all():
             wrong = ~np.isfinite(pictures).reshape(len(indices), -1).all(axis=1)
             first = int(np.argmax(wrong))
@@ -86,6 +91,20 @@ class RowSource:
                 "pictures must be finite"
             )
         return pictures
+
+    def _pictures(self, number: int, rows: np.ndarray) -> np.ndarray:
+        found = self.files[number].read(rows)
+        made = found if self.picture is None else self.picture(found)
+        return made.reshape(-1, *self.shape).astype(self.dtype, copy=False)
+
+
+def _read_at(file: int, buffer: memoryview, place: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(file, [buffer], place)
+    os.lseek(file, place, os.SEEK_SET)
+    data = os.read(file, len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
 
 
 def whole_file(path: str | os.PathLike[str], size: int) -> int:

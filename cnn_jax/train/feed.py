@@ -111,6 +111,15 @@ def _stretch_of(update: Update, batch_size: int) -> Any:
     return stretch
 
 
+def batches_device() -> Any:
+    """Return where batches are moved to before they are asked for; None leaves it to the step.
+
+    On a CPU there is nothing to move, and moving takes as long as a short step.
+    """
+    device = jax.local_devices()[0]
+    return None if device.platform == "cpu" else device
+
+
 class Streamed:
     """Examples from disk, read ahead: each step is a call, with the next batches on their way."""
 
@@ -173,7 +182,7 @@ class Streamed:
                 self._size,
                 seed=int(jax.random.bits(jax.random.split(state.key)[1], dtype=jnp.uint32)),
                 start=place,
-                device=jax.devices()[0],
+                device=batches_device(),
                 **self._options,
             )
         return self._stream

@@ -13,6 +13,7 @@ from cnn_jax.data import Dataset, Source, Stream, stream
 from cnn_jax.layers import Layer
 from cnn_jax.train.batch import Batch, as_input, check_batch
 from cnn_jax.train.evaluate import evaluate
+from cnn_jax.train.feed import batches_device
 from cnn_jax.train.measures import CLASSIFICATION, Measure, cross_entropy, measure, weighted_sum
 from cnn_jax.train.step import Metrics, check_measures, means
 
@@ -59,7 +60,7 @@ class HeldOut:
                 self._source,
                 self._batch_size,
                 seed=None,
-                device=jax.devices()[0],
+                device=batches_device(),
                 **self._options,
             )
         return evaluate_batches(
