@@ -9,12 +9,14 @@ import jax
 class Choice(NamedTuple):
     """A kernel's name, the reason for it, and the function of the operands that runs it.
 
-    `build` is None where the stock rule stays.
+    `build` is None where the stock rule stays. `stock_is_right` is False where the stock rule's
+    result is no measure, for XLA computes it wrongly or not at all.
     """
 
     kernel: str
     reason: str
     build: Callable[..., jax.Array] | None
+    stock_is_right: bool = True
 
 
 def stock(reason: str) -> Choice:

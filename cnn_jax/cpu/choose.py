@@ -1,10 +1,11 @@
 """Which kernel an operation gets: the first that applies and is known to win, else XLA's own."""
 
 import enum
+import functools
 
 from jax import lax
 
-from cnn_jax.cpu import convolution, native_library, onednn, pooling, xla_convolution
+from cnn_jax.cpu import convolution, native_library, onednn, pooling, xla_convolution, xla_faults
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.settings import FAMILIES
 
@@ -49,9 +50,24 @@ def choose(
 def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
     lhs, rhs = avals_in
     (out,) = avals_out
-    if not lhs.dtype == rhs.dtype == out.dtype:
-        return stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
     described = convolution.describe(lhs, rhs, out, params)
+    if lhs.dtype == rhs.dtype == out.dtype:
+        choice = _first_that_applies(described, place, kernels)
+    else:
+        choice = stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
+    fault = xla_faults.fault(described)
+    if choice.build is not None or fault is None:
+        return choice
+    build = functools.partial(
+        xla_faults.written_out,
+        described,
+        precision=params["precision"],
+        preferred_element_type=params["preferred_element_type"],
+    )
+    return Choice("padded, then chosen again", fault, build, stock_is_right=False)
+
+
+def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
     reasons = []
     for family, candidate in _CONVOLUTIONS.items():
         if family not in kernels:

@@ -1,5 +1,8 @@
 """Programs that XLA's own rules abort on, or compute wrongly, with the kernels installed."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -25,3 +28,70 @@ def test_a_pooling_of_a_scalar_is_the_scalar(primitive):
         value, gradient = jax.jit(jax.value_and_grad(pool))(jnp.float32(-3.5))
         _, tangent = jax.jit(lambda x: jax.jvp(pool, (x,), (2 * x,)))(jnp.float32(-3.5))
     assert (value, gradient, tangent) == (-3.5, 1.0, -7.0)
+
+
+# Programs on which XLA's own rule aborts the process: an axis with an input dilated by two, a
+# window of two and no padding, beside one with a kernel longer than the input.
+_ABORTING = """
+import jax, jax.numpy as jnp, numpy as np
+from jax import lax
+from cnn_jax import cpu
+
+def spelt(x, k, padding, dilation, groups):
+    # [n, c, h, w] times [o, i, p, q], one product at a time.
+    full = np.zeros((*x.shape[:2], *[(n - 1) * d + 1 for n, d in zip(x.shape[2:], dilation)]))
+    full[:, :, :: dilation[0], :: dilation[1]] = x
+    full = np.pad(full, [(0, 0), (0, 0), *padding])
+    windows = np.lib.stride_tricks.sliding_window_view(full, k.shape[2:], (2, 3))
+    split = np.split(windows, groups, 0), np.split(k, groups, 0)
+    return np.concatenate(
+        [np.einsum("nchwpq,ocpq->nohw", a, b) for a, b in zip(*split)], 1)
+
+cases = [
+    ((1, 2, 5, 2), (1, 2, 2, 4), ((0, 0), (2, 2)), (2, 2), 1),
+    ((2, 1, 4, 2), (4, 1, 2, 4), ((0, 0), (1, 1)), (2, 2), 2),
+]
+draw = np.random.default_rng(0)
+cpu.install(keep_memory=False, kernels={kernels}, compare={compare})
+for dtype in ["float32", "int32"]:
+    for x_shape, k_shape, padding, dilation, groups in cases:
+        x = draw.integers(-3, 4, x_shape).astype(dtype)
+        k = draw.integers(-3, 4, k_shape).astype(dtype)
+        def convolve(x, k):
+            return lax.conv_general_dilated(
+                x, k, (1, 1), padding, dilation, batch_group_count=groups)
+        y = jax.jit(convolve)(x, k)
+        np.testing.assert_array_equal(y, spelt(x, k, padding, dilation, groups))
+# The same as an input gradient, of a stride of two beside a window as long as its input.
+def forward(x, k):
+    return lax.conv_general_dilated(x, k, (2, 1), ((1, 1), (0, 0)))
+x, k = np.ones((1, 2, 6, 7), np.float32), np.ones((3, 2, 2, 7), np.float32)
+ct = draw.integers(-3, 4, (1, 3, 4, 1)).astype(np.float32)
+gradient, kernel_gradient = jax.jit(lambda x, k: jax.vjp(forward, x, k)[1](ct))(x, k)
+expected = np.broadcast_to(ct.sum(1, keepdims=True).repeat(2, 2)[:, :, 1:-1], x.shape)
+np.testing.assert_array_equal(gradient, expected)
+first, last = ct[0, :, 1:, 0].sum(1), ct[0, :, :-1, 0].sum(1)
+expected = np.broadcast_to(np.stack([first, last], 1)[:, None, :, None], k.shape)
+np.testing.assert_array_equal(kernel_gradient, expected)
+print("survived")
+"""
+
+
+@pytest.mark.parametrize(("kernels", "compare"), [((), True), (None, False)])
+def test_a_dilation_that_aborts_xla_is_survived(kernels, compare):
+    program = _ABORTING.format(kernels=kernels, compare=compare)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert result.stdout == "survived\n", result.stderr[-2000:]
+
+
+def test_negative_padding_counts_for_integers_too():
+    # XLA's own rule forgets it on an axis of size 1.
+    x, kernel = jnp.full((1, 1, 1, 3), 5), jnp.full((1, 1, 1, 1), 2)
+
+    def crop(x, kernel):
+        return lax.conv_general_dilated(x, kernel, (1, 1), ((-1, 2), (0, 0)))
+
+    with cpu.installed(keep_memory=False):
+        assert jax.jit(crop)(x, kernel).tolist() == [[[[0] * 3] * 2]]
