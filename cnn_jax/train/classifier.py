@@ -26,7 +26,8 @@ def classifier(
 
     >>> import cnn_jax as cnn, numpy as np
     >>> data = cnn.data.digits()
-    >>> model = classifier(cnn.models.small(), cnn.data.learn_normalisation(data))
+    >>> network = cnn.serial(cnn.flatten, cnn.dense(10))
+    >>> model = classifier(network, cnn.data.learn_normalisation(data))
     >>> params = model.init(jax.random.key(0), data.shape)
     >>> bytes_ = (data.images[:2] * 255).astype(np.uint8)
     >>> model.apply(params, bytes_).shape
