@@ -69,11 +69,14 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
     reasons = []
-    for family, candidate in _CONVOLUTIONS.items():
+    families = list(_CONVOLUTIONS)
+    if xla_convolution.beats_onednn(described):
+        families.reverse()
+    for family in families:
         if family not in kernels:
             reasons.append(f"the {family} kernels are switched off")
             continue
-        choice = candidate(described, place)
+        choice = _CONVOLUTIONS[family](described, place)
         if choice.build is not None:
             return choice
         reasons.append(choice.reason)

@@ -9,6 +9,7 @@ from jax import lax
 
 from cnn_jax.cpu import pooling_forward, pooling_gradient
 from cnn_jax.cpu.choice import Choice, stock
+from cnn_jax.cpu.pooling_dilated import DilatedSum
 from cnn_jax.cpu.pooling_window import Window
 
 # A small window is visited element by element, in one pass over memory. A larger one is cheaper
@@ -35,9 +36,14 @@ def choose(primitive, avals_in, params) -> Choice:
     )
     if window.rank == 0:
         return Choice("nothing", "one element", _first)
-    reason = _reason_against(window, avals_in, params)
+    dilation = tuple(params.get("base_dilation") or (1,) * len(operand.shape))
+    reason = _reason_against(window, avals_in)
     if reason is not None:
         return stock(reason)
+    if any(step != 1 for step in dilation):
+        return _dilated(primitive, window, dilation)
+    if 0 in window.count:
+        return stock("an array is empty")
     return _KERNELS[primitive](window, params)
 
 
@@ -46,12 +52,10 @@ def _first(array: jax.Array, *_) -> jax.Array:
     return array
 
 
-def _reason_against(window: Window, avals_in, params) -> str | None:
+def _reason_against(window: Window, avals_in) -> str | None:
     operand = avals_in[-1]
-    if 0 in operand.shape or 0 in window.count:
+    if 0 in operand.shape:
         return "an array is empty"
-    if any(step != 1 for step in params.get("base_dilation") or ()):
-        return "the array is dilated"
     if any(low < 0 or high < 0 for low, high in window.padding):
         return "the padding is negative"
     if any(aval.dtype != operand.dtype for aval in avals_in):
@@ -65,6 +69,18 @@ def _reason_against(window: Window, avals_in, params) -> str | None:
     if min(window.taps, window.taps_by_axis) > _MOST_ELEMENTS:
         return "the window has too many elements to compile"
     return None
+
+
+def _dilated(primitive, window: Window, dilation: tuple[int, ...]) -> Choice:
+    if primitive is not lax.reduce_window_sum_p or set(window.stride) != {1}:
+        return stock("the array is dilated")
+    windows = DilatedSum(window, dilation)
+    if 0 in windows.count:
+        return stock("an array is empty")
+    if not windows.alone and max(window.taps, windows.places) > _MOST_ELEMENTS:
+        return stock("the window has too many elements to compile")
+    kernel = "repeated elements" if windows.alone else "slices by residue"
+    return Choice(kernel, "no zeros visited", windows.total)
 
 
 def _extreme(window: Window, params, *, largest: bool) -> Choice:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from jax import lax
 
+from cnn_jax.cpu.dilated import interleaved
 from cnn_jax.cpu.pooling_float import loaded, narrow_exact, stored, stored_number, widen
 from cnn_jax.cpu.pooling_forward import lowest
 from cnn_jax.cpu.pooling_window import Window, pad
@@ -185,34 +186,14 @@ def _spread(grid: _Grid, source: jax.Array, number: jax.Array) -> jax.Array:
         (before, blocks - windows, 0)
         for before, blocks, windows in zip(grid.before, grid.blocks, grid.window.count, strict=True)
     ]
-    spread = _interleave(grid, pad(source, 0, config), number, (), 0)
+    # The elements at one place of every block form a contiguous array.
+    padded = pad(source, 0, config)
+    spread = interleaved(grid.stride, 0, lambda residue: _at_residue(grid, padded, number, residue))
     return lax.slice(
         spread,
         grid.low,
         [low + n for low, n in zip(grid.low, grid.window.shape, strict=True)],
     )
-
-
-def _interleave(
-    grid: _Grid, source: jax.Array, number: jax.Array, residue: tuple[int, ...], axis: int
-) -> jax.Array:
-    # The elements at one place of every block form a contiguous array; the blocks put together
-    # take one element of each in turn.
-    if axis == grid.window.rank:
-        return _at_residue(grid, source, number, residue)
-    parts = [
-        _interleave(grid, source, number, (*residue, place), axis + 1)
-        for place in range(grid.stride[axis])
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    shape = list(parts[0].shape)
-    stacked = lax.concatenate(
-        [lax.reshape(part, [*shape[: axis + 1], 1, *shape[axis + 1 :]]) for part in parts],
-        axis + 1,
-    )
-    shape[axis] *= len(parts)
-    return lax.reshape(stacked, shape)
 
 
 def _at_residue(

@@ -29,6 +29,8 @@ _MOST_CALLS = 16
 _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 # A sum of products for every output channel, where a matrix product's columns are short.
 _MOST_PRODUCTS = 300
+# Where so many inputs make one output, and outputs are this few, oneDNN's vectors are mostly empty.
+_MANY_INPUTS, _FEW_OUTPUTS = 16, 4
 # A shifted sum of that many terms is worth the memory that it goes through.
 _LEAST_TERMS = 16
 
@@ -46,6 +48,16 @@ def choose(convolution: Convolution) -> Choice:
     if choice.build is None and layout.negative(c):
         return _choice("cropped, then chosen again", "the padding is negative", _crop, c)
     return choice
+
+
+def beats_onednn(c: Convolution) -> bool:
+    """Whether the kernel that `choose` finds is faster than oneDNN's."""
+    # In bfloat16 oneDNN has the processor's matrix units.
+    if c.dtype != "float32" or c.feature_groups > 1 or c.batch_groups > 1:
+        return False
+    if c.empty or not 1 <= c.rank <= 3 or _work(c) < _LEAST_WORK or size(c.output) == 1:
+        return False
+    return _few_outputs(c) or (_one_output(c) and c.in_channels >= _MANY_INPUTS)
 
 
 def _form(c: Convolution) -> Choice:
@@ -115,14 +127,30 @@ def _dense(c: Convolution) -> Choice:
         if dilated or any(step > 1 for step in c.stride):
             return stock("a strided 1x1 kernel")
         return _choice("matrix product", "a 1x1 kernel", dot.pointwise, c)
-    if _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS and c.out_channels == 1:
+    if _one_output(c):
         return _choice("shifted sum of products", "one output channel", dot.one_output_channel, c)
+    if _few_outputs(c):
+        return _choice("shifted sum of products", "few output channels", dot.few_output_channels, c)
     # A window of many elements beside a small result is a kernel gradient's.
     columns = size(c.output) * c.batch
     narrow = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
     if size(c.window) > _MOST_ELEMENTS and narrow:
         return _choice("matrix product", "few input channels", dot.kernel_gradient, c)
     return stock("XLA's dense kernel")
+
+
+def _one_output(c: Convolution) -> bool:
+    return c.out_channels == 1 and _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS
+
+
+def _few_outputs(c: Convolution) -> bool:
+    return (
+        c.out_channels <= _FEW_OUTPUTS
+        and c.in_channels >= _MANY_INPUTS * c.out_channels
+        and 1 < size(c.window) <= _MOST_ELEMENTS
+        and all(step == 1 for step in c.stride)
+        and not layout.negative(c)
+    )
 
 
 def _work(c: Convolution) -> int:

@@ -3,10 +3,12 @@
 import itertools
 
 import jax
+import numpy as np
 from jax import lax
 
 from cnn_jax.cpu import xla_convolution_layout as layout
 from cnn_jax.cpu.convolution import Convolution
+from cnn_jax.cpu.dilated import DilatedWindows
 
 
 def pointwise(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
@@ -43,6 +45,32 @@ def one_input_channel(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Arr
         total = term if total is None else total + term
     assert total is not None
     return lax.convert_element_type(layout.result(c, total), lhs.dtype)
+
+
+def few_output_channels(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    """A matrix product for all places of the window, then the shifted sum of its columns."""
+    axes = c.lhs_axes
+    x = lax.transpose(lhs, (axes.first, *axes.spatial, axes.second))
+    kernel = lax.transpose(rhs, (*c.rhs_axes.spatial, c.rhs_axes.first, c.rhs_axes.second))
+    places = layout.size(c.window)
+    kernel = lax.reshape(kernel, (places * c.out_channels, c.in_channels))
+    columns = layout.dot(x, kernel, ((x.ndim - 1,), (1,)))
+    columns = lax.reshape(columns, (*x.shape[:-1], places, c.out_channels))
+    columns = lax.transpose(columns, (x.ndim - 1, *range(x.ndim - 1), x.ndim))
+    windows = DilatedWindows(
+        c.input,
+        c.output,
+        c.window,
+        c.rhs_dilation,
+        c.lhs_dilation,
+        tuple(low for low, _ in c.padding),
+    )
+
+    def at(columns: jax.Array, place: tuple[int, ...]) -> jax.Array:
+        return columns[int(np.ravel_multi_index(place, c.window))]
+
+    y = windows.total(columns, 2, at, 1)
+    return lax.convert_element_type(layout.result(c, y), lhs.dtype)
 
 
 def one_output_channel(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:

@@ -113,6 +113,54 @@ def test_maximum_and_minimum_are_the_stock_rules_to_the_bit(case, dtype, hostile
     np.testing.assert_array_equal(np.signbit(mine[zero]), np.signbit(theirs[zero]))
 
 
+@st.composite
+def dilated_arrays(draw):
+    """The shape of an array and the parameters of a sum over windows of its dilation."""
+    rank = draw(st.integers(1, 3))
+
+    def sizes(*choices):
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    dilation = sizes(1, 2, 3)
+    window = dilation if draw(st.booleans()) else sizes(1, 2, 3, 5)
+    padding = tuple((draw(st.integers(0, 5)), draw(st.integers(0, 5))) for _ in range(rank))
+    return sizes(1, 2, 4, 5), {
+        "window_dimensions": window,
+        "window_strides": (1,) * rank,
+        "padding": padding,
+        "base_dilation": dilation,
+        "window_dilation": draw(st.sampled_from([(1,) * rank, sizes(1, 2)])),
+    }
+
+
+@settings(max_examples=200)
+@given(dilated_arrays(), dtypes, st.integers(0, 2**32 - 1))
+def test_sums_over_dilated_arrays_are_those_of_numpy(case, dtype, seed):
+    shape, parameters = case
+    operand = values(seed, shape, dtype, hostile=False)
+    choice = pooling.choose(lax.reduce_window_sum_p, (operand,), parameters)
+    if choice.build is None:
+        return
+    dilation = parameters["base_dilation"]
+    wide = np.zeros([(n - 1) * step + 1 for n, step in zip(shape, dilation, strict=True)])
+    wide[tuple(slice(None, None, step) for step in dilation)] = np.asarray(operand, np.float64)
+    wide = np.pad(wide, parameters["padding"])
+    reach = [
+        (k - 1) * apart + 1
+        for k, apart in zip(
+            parameters["window_dimensions"], parameters["window_dilation"], strict=True
+        )
+    ]
+    every = np.lib.stride_tricks.sliding_window_view(wide, reach)
+    taps = tuple(slice(None, None, apart) for apart in parameters["window_dilation"])
+    expected = every[(..., *taps)].sum(axis=tuple(range(-len(shape), 0)))
+    mine = jax.jit(choice.build)(operand)
+    assert mine.dtype == operand.dtype
+    np.testing.assert_allclose(
+        np.asarray(mine, np.float64), expected, rtol=float(jnp.finfo(dtype).eps), atol=1e-5
+    )
+
+
 @settings(max_examples=200)
 @given(windows(dilated=True), dtypes, st.booleans(), st.integers(0, 2**32 - 1))
 def test_sums_are_at_least_as_exact_as_half_a_unit_of_their_type(case, dtype, hostile, seed):
