@@ -3,6 +3,7 @@
 import enum
 import functools
 
+import jax
 from jax import lax
 
 from cnn_jax.cpu import convolution, native_library, onednn, pooling, xla_convolution, xla_faults
@@ -26,6 +27,8 @@ POOLING = (
     lax.select_and_gather_add_p,
 )
 PRIMITIVES = (lax.conv_general_dilated_p, *POOLING)
+
+_HALF = ("bfloat16", "float16")
 
 
 def choose(
@@ -53,6 +56,9 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
     described = convolution.describe(lhs, rhs, out, params)
     if lhs.dtype == rhs.dtype == out.dtype:
         choice = _first_that_applies(described, place, kernels)
+    elif lhs.dtype == rhs.dtype and out.dtype.name == "float32" and lhs.dtype.name in _HALF:
+        build = functools.partial(_widened, out.dtype, params)
+        choice = Choice("widened, then chosen again", "the result is to be float32", build)
     else:
         choice = stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
     fault = xla_faults.fault(described)
@@ -65,6 +71,11 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
         preferred_element_type=params["preferred_element_type"],
     )
     return Choice("padded, then chosen again", fault, build, stock_is_right=False)
+
+
+def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    lhs, rhs = lax.convert_element_type(lhs, dtype), lax.convert_element_type(rhs, dtype)
+    return lax.conv_general_dilated_p.bind(lhs, rhs, **params)
 
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:

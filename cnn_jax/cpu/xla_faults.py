@@ -25,8 +25,10 @@ def written_out(
     config = [(0, 0, 0)] * lhs.ndim
     for axis, entry in zip(c.lhs_axes.spatial, layout.padding(c), strict=True):
         config[axis] = entry
+    # Without the barrier XLA would make them the convolution's own again.
+    padded = lax.optimization_barrier(layout.pad(lhs, config))
     return lax.conv_general_dilated(
-        layout.pad(lhs, config),
+        padded,
         rhs,
         c.stride,
         ((0, 0),) * c.rank,

@@ -5,10 +5,12 @@ import sys
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax import lax
 
 from cnn_jax import cpu
+from cnn_jax.cpu import native_library
 
 
 @pytest.mark.parametrize("primitive", [lax.reduce_window_max_p, lax.reduce_window_sum_p])
@@ -50,6 +52,7 @@ def spelt(x, k, padding, dilation, groups):
 cases = [
     ((1, 2, 5, 2), (1, 2, 2, 4), ((0, 0), (2, 2)), (2, 2), 1),
     ((2, 1, 4, 2), (4, 1, 2, 4), ((0, 0), (1, 1)), (2, 2), 2),
+    ((2, 1, 5, 2), (1, 1, 2, 4), ((0, 0), (0, 0)), (2, 3), 1),
 ]
 draw = np.random.default_rng(0)
 cpu.install(keep_memory=False, kernels={kernels}, compare={compare})
@@ -60,8 +63,14 @@ for dtype in ["float32", "int32"]:
         def convolve(x, k):
             return lax.conv_general_dilated(
                 x, k, (1, 1), padding, dilation, batch_group_count=groups)
-        y = jax.jit(convolve)(x, k)
-        np.testing.assert_array_equal(y, spelt(x, k, padding, dilation, groups))
+        def channels_last(x, k):
+            y = lax.conv_general_dilated(
+                x.transpose(0, 2, 3, 1), k.transpose(2, 3, 1, 0), (1, 1), padding, dilation,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"), batch_group_count=groups)
+            return y.transpose(0, 3, 1, 2)
+        true = spelt(x, k, padding, dilation, groups)
+        np.testing.assert_array_equal(jax.jit(convolve)(x, k), true)
+        np.testing.assert_array_equal(jax.jit(channels_last)(x, k), true)
 # The same as an input gradient, of a stride of two beside a window as long as its input.
 def forward(x, k):
     return lax.conv_general_dilated(x, k, (2, 1), ((1, 1), (0, 0)))
@@ -95,3 +104,22 @@ def test_negative_padding_counts_for_integers_too():
 
     with cpu.installed(keep_memory=False):
         assert jax.jit(crop)(x, kernel).tolist() == [[[[0] * 3] * 2]]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_with_a_float32_result_is_the_convolution_of_widened_arrays(native, dtype):
+    def convolve(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", preferred_element_type=jnp.float32
+        )
+
+    draw = np.random.default_rng(0)
+    x, kernel = (jnp.asarray(draw.normal(size=s), dtype) for s in [(2, 3, 6, 7), (4, 3, 3, 2)])
+    rows = cpu.explain(convolve, x, kernel).rows
+    assert [row.kernel for row in rows] == ["widened, then chosen again"]
+    wide = x.astype(jnp.float32), kernel.astype(jnp.float32)
+    with cpu.installed(keep_memory=False):
+        text = jax.jit(convolve).lower(x, kernel).as_text()
+        narrow, expected = jax.jit(convolve)(x, kernel), jax.jit(convolve)(*wide)
+    assert native_library.TARGET in text
+    np.testing.assert_array_equal(narrow, expected)
