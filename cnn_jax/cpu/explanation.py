@@ -7,7 +7,7 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from cnn_jax.cpu import convolution
+from cnn_jax.cpu import convolution, padded
 from cnn_jax.cpu.choose import PRIMITIVES, choose
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
@@ -90,9 +90,10 @@ _NAMES = {
 
 
 def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
+    producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
     for equation in jaxpr.eqns:
         if equation.primitive in PRIMITIVES:
-            yield _row(equation, times, kernels)
+            yield _row(equation, producers, times, kernels)
         inner_times = times
         if equation.primitive.name == "scan":
             inner_times *= equation.params["length"]
@@ -100,10 +101,17 @@ def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
             yield from _rows(inner, inner_times, kernels)
 
 
-def _row(equation, times: int, kernels: tuple[str, ...]) -> Row:
+def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
     avals_in = [variable.aval for variable in equation.invars]
     avals_out = [variable.aval for variable in equation.outvars]
     choice = choose(equation.primitive, avals_in, avals_out, equation.params, kernels=kernels)
+    before = padded.in_program(equation, producers)
+    if before is not None:
+        merged = choose(
+            equation.primitive, [before.aval], avals_out, before.params, kernels=kernels
+        )
+        if merged.build is not None:
+            choice, avals_in = merged, [before.aval]
     flops = None
     name = _NAMES.get(equation.primitive)
     if name is None:

@@ -4,6 +4,7 @@ A test pins each name and what is used of it, so that a new JAX fails there and 
 """
 
 from jax._src.interpreters import mlir
+from jax._src.lib.mlir.dialects import hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 
 PLATFORM = "cpu"
@@ -47,3 +48,18 @@ def automatically_partitioned(context) -> bool:
 def exporting(context) -> bool:
     """Whether the module is lowered by `jax.export`, to be run elsewhere."""
     return bool(context.module_context.lowering_parameters.for_export)
+
+
+def padding_behind(value):
+    """Of a lowered value that pads another with zeros: that, its shape and the padding's numbers.
+
+    The numbers are (low, high, interior) for each axis; None for any other value.
+    """
+    pad = value.owner
+    if not isinstance(pad, hlo.PadOp) or not isinstance(pad.padding_value.owner, hlo.ConstantOp):
+        return None
+    if not str(pad.padding_value.owner.value).startswith(("dense<0.000000e+00>", "dense<0>")):
+        return None
+    numbers = (pad.edge_padding_low, pad.edge_padding_high, pad.interior_padding)
+    config = tuple(zip(*(tuple(map(int, each)) for each in numbers), strict=True))
+    return pad.operand, tuple(pad.operand.type.shape), config

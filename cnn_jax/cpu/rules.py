@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import compare, private
+from cnn_jax.cpu import compare, padded, private
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.choose import Place, choose
 from cnn_jax.cpu.settings import Settings
@@ -22,26 +22,32 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
     """A lowering rule for the primitive: the chosen kernel, or the stock rule."""
 
     def lower(context, *operands, **params):
-        choice = choose(
-            primitive,
-            context.avals_in,
-            context.avals_out,
-            params,
-            _place(context),
-            settings.kernels,
-        )
+        choice, inputs, avals_in = _choose(primitive, context, operands, params, settings)
         chosen[(primitive.name, choice.kernel, choice.reason)] += 1
         if choice.build is None:
             if settings.strict:
                 raise FallbackError(_refusal(primitive, context, choice))
             return stock(context, *operands, **params)
-        fast = mlir.lower_fun(choice.build, multiple_results=False)(context, *operands)
+        lowered = mlir.lower_fun(choice.build, multiple_results=False)
+        fast = lowered(context.replace(avals_in=avals_in), *inputs)
         if settings.compare and choice.stock_is_right:
             slow = stock(context.replace(tokens_out=None), *operands, **params)
             return compare.lower(primitive, choice, context, fast, slow)
         return fast
 
     return lower
+
+
+def _choose(primitive, context, operands, params, settings: Settings):
+    """The kernel, its operands and their abstract values."""
+    place, kernels = _place(context), settings.kernels
+    before = padded.in_module(primitive, operands, context.avals_in, params)
+    if before is not None:
+        choice = choose(primitive, [before.aval], context.avals_out, before.params, place, kernels)
+        if choice.build is not None:
+            return choice, [before.operand], [before.aval]
+    choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels)
+    return choice, operands, context.avals_in
 
 
 def _place(context) -> Place:

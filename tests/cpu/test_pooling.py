@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from cnn_jax import cpu
 from cnn_jax.cpu import pooling
 
 HOSTILE = [0.0, -0.0, 1.0, 1.0, -1.0, 2.0, np.inf, -np.inf, np.nan]
@@ -365,3 +366,30 @@ def test_a_partitioned_gradient_stays_partitioned():
     assert "all-gather" not in str(compiled.as_text())
     apart = compiled(jax.device_put(source, split), jax.device_put(operand, split))
     np.testing.assert_allclose(apart, choice.build(source, operand), rtol=1e-6)
+
+
+@settings(max_examples=60)
+@given(windows(dilated=True), st.integers(0, 2**32 - 1))
+def test_gradients_of_sums_skip_the_zeros_that_jax_puts_in(case, seed):
+    shape, parameters = case
+    operand = values(seed, shape, "float32", hostile=False)
+    total = functools.partial(lax.reduce_window_sum_p.bind, **parameters)
+    weights = values(seed + 1, output_shape(operand, parameters), "float32", hostile=False)
+    if 0 in weights.shape:
+        return
+
+    def gradient(operand, weights):
+        return jax.vjp(total, operand)[1](weights)[0]
+
+    expected = np.zeros(shape)
+    for out, inside in as_seen_by_windows(operand, parameters):
+        for index in inside:
+            expected[index] += float(weights[out])
+    with cpu.installed(keep_memory=False):
+        rows = cpu.explain(gradient, operand, weights).rows
+        mine = jax.jit(gradient)(operand, weights)
+        chosen = cpu.status().chosen
+    np.testing.assert_allclose(mine, expected, rtol=1e-5, atol=1e-5)
+    told = {row.kernel for row in rows if row.operation == "sum-pool"}
+    # The forward sum is traced, but a program that does not use it has it not.
+    assert {kernel for _, kernel, _ in chosen} <= told

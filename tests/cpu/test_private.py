@@ -6,6 +6,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import private
@@ -71,3 +72,29 @@ def test_the_contexts_that_tell_where_an_operation_runs():
     assert {"axis_context", "lowering_parameters"} <= set(
         inspect.signature(mlir.ModuleContext.__init__).parameters
     )
+
+
+def test_a_padding_is_seen_behind_the_value_that_it_makes():
+    seen = []
+
+    def lower(context, operand):
+        seen.append(private.padding_behind(operand))
+        return [operand]
+
+    probe = Primitive("probe")
+    probe.def_abstract_eval(lambda aval: aval)
+    mlir.register_lowering(probe, lower, platform="cpu", cacheable=False)
+    for value in (0, 1):
+        for dtype in (jnp.float32, jnp.bfloat16, jnp.int32):
+
+            def padded(x, value=value):
+                return probe.bind(lax.pad(x, lax.full_like(x, value, shape=()), [(1, 2, 3)]))
+
+            jax.jit(padded).lower(jnp.ones(4, dtype))
+    for zero, one in zip(seen[:3], seen[3:], strict=True):
+        assert zero is not None
+        assert zero[1:] == ((4,), ((1, 2, 3),))
+        assert one is None
+    seen.clear()
+    jax.jit(lambda x: probe.bind(x + 1)).lower(jnp.ones(4))
+    assert seen == [None]

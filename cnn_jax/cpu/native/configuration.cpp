@@ -60,6 +60,20 @@ bool dense(const std::vector<int64_t>& sizes, const std::vector<int64_t>& stride
   return true;
 }
 
+// Whether at some place of the window none of its elements lies on the input. Other paddings being
+// refused, that takes a dilation larger than the input.
+bool jumps_over_input(int64_t input, int64_t output, int64_t window, int64_t stride,
+                      int64_t dilation, int64_t padding_low) {
+  if (input >= dilation) return false;
+  for (int64_t place = 0; place < output; ++place) {
+    const int64_t start = place * stride - padding_low;
+    if (start >= 0) return false;
+    const int64_t element = (-start + dilation - 1) / dilation;
+    if (element >= window || start + element * dilation >= input) return true;
+  }
+  return false;
+}
+
 std::vector<int64_t> with_front(std::vector<int64_t> front, const std::vector<int64_t>& rest) {
   front.insert(front.end(), rest.begin(), rest.end());
   return front;
@@ -142,6 +156,12 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
     const int64_t room = c.input[axis] + low + high - reach;
     if (room < 0 || room / c.stride[axis] + 1 != c.output[axis]) {
       *why = "the output's size does not follow from the input's";
+      return false;
+    }
+    // oneDNN's bfloat16 kernels for matrix units crash while they are made.
+    if (jumps_over_input(c.input[axis], c.output[axis], c.window[axis], c.stride[axis],
+                         c.dilation[axis], low)) {
+      *why = "the dilated window jumps over the input";
       return false;
     }
   }

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 // Declared here, and resolved in oneDNN's own OpenMP runtime, so that no second runtime is linked.
@@ -38,6 +39,13 @@ bool pin(pid_t thread, int processor) {
   return sched_setaffinity(thread, sizeof(one), &one) == 0;
 }
 
+bool alive(pid_t thread) { return thread > 0 && syscall(SYS_tgkill, getpid(), thread, 0) == 0; }
+
+// The runtime ends the threads that a smaller team leaves over, and makes new ones for a larger.
+bool all_alive(const Team& team) {
+  return !team.threads.empty() && std::all_of(team.threads.begin(), team.threads.end(), alive);
+}
+
 // The next processor in the set, beginning anew after the last.
 int after(int processor, const cpu_set_t& allowed) {
   do {
@@ -58,25 +66,30 @@ Placement::Placement(int threads) {
   const int here = sched_getcpu();
   if (here < 0 || !CPU_ISSET(here, &allowed_)) return;
 
-  const bool known = !team.threads.empty();
+  const bool known = all_alive(team);
   if (!known) {
     team.threads.assign(static_cast<size_t>(threads), 0);
     GOMP_parallel(note_thread, &team.threads, static_cast<unsigned>(threads), 0);
   }
-  pinned_ = pin(0, here);
+  if (pin(0, here)) processor_ = here;
   if (known && team.caller_on == here && CPU_EQUAL(&team.allowed, &allowed_)) return;
   team.caller_on = here;
   team.allowed = allowed_;
   int processor = here;
   for (size_t i = 1; i < team.threads.size(); ++i) {
     processor = after(processor, allowed_);
-    const pid_t thread = team.threads[i];
-    if (thread > 0 && syscall(SYS_tgkill, getpid(), thread, 0) == 0) pin(thread, processor);
+    if (alive(team.threads[i])) pin(team.threads[i], processor);
   }
 }
 
 Placement::~Placement() {
-  if (pinned_) sched_setaffinity(0, sizeof(allowed_), &allowed_);
+  if (processor_ < 0) return;
+  // Where somebody has moved the thread meanwhile, there it is to stay.
+  cpu_set_t now;
+  if (sched_getaffinity(0, sizeof(now), &now) != 0) return;
+  if (CPU_COUNT(&now) == 1 && CPU_ISSET(processor_, &now)) {
+    sched_setaffinity(0, sizeof(allowed_), &allowed_);
+  }
 }
 
 }  // namespace cnn_jax

@@ -19,7 +19,7 @@ class Placement {
 
  private:
   cpu_set_t allowed_;
-  bool pinned_ = false;
+  int processor_ = -1;  // the one that the calling thread is kept on, if any
 };
 
 }  // namespace cnn_jax
