@@ -50,9 +50,17 @@ def group_norm(
     def normalise(x: jax.Array) -> jax.Array:
         if x.shape[-1] % groups:
             raise ValueError(f"{kind}: {groups} groups do not divide {x.shape[-1]} channels")
-        grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
-        axes = (*range(x.ndim - 1 - spatial, x.ndim - 1), x.ndim)
-        return _standardise(grouped, axes, epsilon).reshape(x.shape)
+        # Over space first, channel by channel: that runs along memory, which groups don't.
+        axes = tuple(range(x.ndim - 1 - spatial, x.ndim - 1))
+
+        def mean(wide: jax.Array) -> jax.Array:
+            of_channels = wide.mean(axes, keepdims=True)
+            shape = of_channels.shape
+            grouped = of_channels.reshape(*shape[:-1], groups, shape[-1] // groups)
+            of_groups = grouped.mean(-1, keepdims=True)
+            return jnp.broadcast_to(of_groups, grouped.shape).reshape(shape)
+
+        return _standardise(x, mean, epsilon)
 
     return _normalisation(kind, spatial + 1, normalise, epsilon, dtype, groups)
 
@@ -73,14 +81,19 @@ def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32) -> Laye
            [ 1., -1.]], dtype=float32)
     """
     return _normalisation(
-        "layer_norm", None, lambda x: _standardise(x, (-1,), epsilon), epsilon, dtype, 1
+        "layer_norm",
+        None,
+        lambda x: _standardise(x, lambda wide: wide.mean(-1, keepdims=True), epsilon),
+        epsilon,
+        dtype,
+        1,
     )
 
 
-def _standardise(x: jax.Array, axes: Sequence[int], epsilon: float) -> jax.Array:
+def _standardise(x: jax.Array, mean: Callable[[jax.Array], jax.Array], epsilon: float) -> jax.Array:
     wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-    centred = wide - wide.mean(axes, keepdims=True)
-    variance = jnp.square(centred).mean(axes, keepdims=True)
+    centred = wide - mean(wide)
+    variance = mean(jnp.square(centred))
     return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
