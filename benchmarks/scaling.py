@@ -50,7 +50,7 @@ def plan(
             raise typer.BadParameter(f"unknown axis {axis!r}; the axes are {', '.join(AXES)}")
     chosen = command.choose(CONTENDERS, contenders)
     if quick and not contenders:
-        chosen = command.choose(CONTENDERS, ("cnn_jax", "cnn_jax+cpu", "torch"))
+        chosen = command.choose(CONTENDERS, ("cnn_jax", "cnn_jax+cpu"))
     steps = []
     for axis in axes or AXES:
         values = AXES[axis][1:-1:2] if quick else AXES[axis]
