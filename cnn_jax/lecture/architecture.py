@@ -170,10 +170,10 @@ def _drawing(result: Result) -> Figure:
     axes.set_axis_off()
     x = 0.6
     for name, shape in result.shapes.items():
-        if name == "flatten":  # the same numbers in a row: nothing new to see
-            continue
         if name == "fully connected":
             width = _answers(axes, result.probabilities, x)
+        elif len(shape) == 1:
+            width = _strip(axes, result.values[name], x)
         else:
             width = _stack(axes, result.values[name], x)
         _caption(axes, x + width / 2, name.rstrip(" 2"), shape, result.weights.get(name, 0))
@@ -227,6 +227,16 @@ def _stack(axes: Axes, value: np.ndarray, left: float) -> float:
         frame = Rectangle((x, y), side, side, fill=False, edgecolor=FAINT, lw=0.8)
         axes.add_patch(frame).set_zorder(-2 * index)
     return side + spread
+
+
+def _strip(axes: Axes, value: np.ndarray, left: float) -> float:
+    """Draws the numbers of `[n]` one below the other; returns the drawing's width."""
+    width, height = 0.7, 9.0
+    x = left + 0.9  # the caption is wider than the strip
+    extent = (x, x + width, -height / 2, height / 2)
+    axes.imshow(value[:, None], extent=extent, aspect="auto", cmap="gray", vmin=0)
+    axes.add_patch(Rectangle((x, -height / 2), width, height, fill=False, edgecolor=FAINT, lw=0.8))
+    return width + 1.8
 
 
 def _answers(axes: Axes, probabilities: np.ndarray, left: float) -> float:

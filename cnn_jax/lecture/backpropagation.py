@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cnn_jax import ops, reference
 from cnn_jax.lecture.board import beside, matrix, number, paragraph, table, titled
 from cnn_jax.lecture.figures import Grid, panels, side_by_side, style
-from cnn_jax.plots.style import BLUE, FAINT, ORANGE, styled
+from cnn_jax.plots.style import BLUE, FAINT, ORANGE, PlainLogFormatter, styled
 
 # One example, with numbers small enough to follow by hand.
 SIGNAL = (1.0, 2.0, -1.0, 0.0, 3.0)
@@ -289,6 +289,7 @@ def _fitting(result: Result) -> Figure:
     for losses, fitted in zip(result.losses, result.fitted, strict=True):
         colour, line = (BLUE, "-") if fitted else (ORANGE, "--")
         left.semilogy(losses, line, color=colour, linewidth=1.8)
+    left.yaxis.set_major_formatter(PlainLogFormatter())
     left.axhline(GOOD_ENOUGH, color=FAINT, linewidth=1, linestyle=":")
     left.annotate(
         "good enough",

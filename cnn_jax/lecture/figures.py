@@ -182,7 +182,7 @@ def _draw_grid(axes: Axes, grid: Grid, x: float, y: float) -> None:
                 text,
                 **_CENTRED,
                 size=_text_size(text),
-                color="white" if _luminance(colour) < 0.45 else INK,
+                color="white" if _luminance(colour) < 0.53 else INK,
             )
     frame = {"fill": False, "lw": 1.4, "edgecolor": INK}
     axes.add_patch(Rectangle((x, y), grid.columns, grid.rows, **frame))
@@ -237,8 +237,8 @@ def _cell_texts(grid: Grid) -> list[list[str]]:
 
 
 def _text_size(text: str) -> float:
-    letters = len(text) if "$" not in text else 2
-    return {0: 12, 1: 12, 2: 12, 3: 12 if text.startswith("-") else 11, 4: 10}.get(letters, 8.5)
+    three = 12 if text.startswith("-") else 11
+    return {0: 12, 1: 12, 2: 12, 3: three, 4: 10}.get(len(text), 8.5)
 
 
 def _luminance(colour: ArrayLike) -> float:

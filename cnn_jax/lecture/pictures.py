@@ -25,6 +25,8 @@ COLOUR_LEVELS = (
 COLOUR_NAMES = (("red", "green", "blue"), ("yellow", "white", "black"))
 GREY_MAXIMUM = 16
 
+_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+
 
 class Result(NamedTuple):
     """One picture of each kind, as levels and as the library's floats in 0..1."""
@@ -105,7 +107,7 @@ def board(result: Result) -> str:
 
 def figures(result: Result) -> dict[str, Figure]:
     """The three kinds of picture."""
-    names = [[f"$x_{{{name}}}$" for name in row] for row in result.names]
+    names = [[f"x{str(name).translate(_SUBSCRIPTS)}" for name in row] for row in result.names]
     sheets = [
         Grid(painted(result.colour_levels, sheet), name, texts=result.colour_levels[sheet])
         for sheet, name in enumerate(("red", "green", "blue"))

@@ -28,6 +28,7 @@ def legible():
                 if box.width == 0 or not _drawn(text, figure):
                     continue
                 assert float(text.get_fontsize()) >= SMALLEST_TYPE, text.get_text()
+                assert "$" not in text.get_text(), f"{text.get_text()!r} is drawn as it stands"
                 boxes.append((text.get_text(), box))
         for words, box in boxes:
             assert box.x0 >= 0, words

@@ -45,5 +45,6 @@ def test_shapes_weights_and_training(legible):
     assert "1898 weights in all" in board
     figures = architecture.figures(result)
     words = legible(figures["architecture"])
-    assert {"8 x 8 x 8", "4 x 4 x 16", "2 x 2 x 16", "1168 weights"} <= set(words)
+    shapes = {" x ".join(map(str, shape)) for shape in result.shapes.values()}
+    assert shapes | {"flatten", "1168 weights"} <= set(words)
     legible(figures["training"])

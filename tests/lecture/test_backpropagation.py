@@ -82,4 +82,4 @@ def test_board_and_figures(result, legible):
         assert line in board
     figures = backpropagation.figures(result)
     assert {"5 x 5", "3 x 5", "5 x 1", "3 x 1"} <= set(legible(figures["backpropagation"]))
-    assert "prediction A2" in legible(figures["sgd"])
+    assert {"prediction A2", "1e-06", "0.01", "100"} <= set(legible(figures["sgd"]))

@@ -30,4 +30,4 @@ def test_pictures(legible):
     assert "⎢ 1  1  1  0  0 ⎥    ⎢ x11  x12  x13  x14  x15 ⎥" in board
     assert "x1..x25 = 1 0 1 0 0 1 0 1 0 1 1 1 1 0 0 1 0 1 0 1 1 0 1 0 1" in board
     (figure,) = pictures.figures(result).values()
-    assert "$x_{25}$" in legible(figure)
+    assert {"x₁", "x₂₅"} <= set(legible(figure))
