@@ -1,6 +1,7 @@
 """The pictures of a run folder."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import jax
@@ -20,7 +21,10 @@ def draw_pictures(
     held_out: Dataset,
     history: Sequence[Mapping[str, float]],
 ) -> None:
-    """Draw every picture that suits the model and the data, and put it into the run folder."""
+    """Draw every picture that suits the model and the data, and put it into the run folder.
+
+    A model without a convolution has no filters, for example, and gets the other pictures.
+    """
     names = held_out.class_names
     labels = np.asarray(held_out.labels)
     probabilities = np.asarray(jax.nn.softmax(predict(model, params, held_out.images)))
@@ -42,7 +46,8 @@ def draw_pictures(
             ),
         }
     for name, figure in draw.items():
-        run.save_picture(name, figure())
+        with suppress(plots.NothingToDrawError):
+            run.save_picture(name, figure())
 
 
 def _one_of_each(labels: np.ndarray, count: int) -> np.ndarray:

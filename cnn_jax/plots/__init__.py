@@ -9,9 +9,11 @@ from cnn_jax.plots.curves import learning_curves
 from cnn_jax.plots.feature_maps import activations, feature_maps
 from cnn_jax.plots.filters import filters
 from cnn_jax.plots.mistakes import worst_mistakes
+from cnn_jax.plots.style import NothingToDrawError
 from cnn_jax.plots.sweep import sweep
 
 __all__ = [
+    "NothingToDrawError",
     "activations",
     "confusion_matrix",
     "feature_maps",

@@ -10,7 +10,14 @@ from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 from cnn_jax.layers import Layer
-from cnn_jax.plots.style import bare, mosaic, new_figure, show_picture, styled
+from cnn_jax.plots.style import (
+    NothingToDrawError,
+    bare,
+    mosaic,
+    new_figure,
+    show_picture,
+    styled,
+)
 
 _ACTIVATIONS = ("relu", "gelu", "silu", "sigmoid", "tanh", "activation")
 _CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
@@ -69,7 +76,7 @@ def feature_maps(
     A layer's panel shows its `channels` most active channels, the same ones in every row, each
     panel on a scale of its own from dark (its least value) to bright (its largest).
 
-    Raises `ValueError` for a model none of whose layers returns pictures.
+    Raises `NothingToDrawError`, a `ValueError`, for a model none of whose layers returns pictures.
 
     >>> import cnn_jax as cnn
     >>> model = cnn.models.small()
@@ -81,7 +88,9 @@ def feature_maps(
     images = np.asarray(images)
     stages = _choose(model, activations(model, params, images))
     if not stages:
-        raise ValueError("feature_maps: no layer of the model returns pictures [n, h, w, channels]")
+        raise NothingToDrawError(
+            "feature_maps: no layer of the model returns pictures [n, h, w, channels]"
+        )
     rows = len(images)
     figure = new_figure(2.4 * (1 + len(stages)), 0.7 + 2.35 * rows, "Feature maps")
     grid = figure.subplots(rows, 1 + len(stages), squeeze=False)

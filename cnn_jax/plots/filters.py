@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cnn_jax.layers import Layer
-from cnn_jax.plots.style import bare, mosaic, new_figure, styled
+from cnn_jax.plots.style import NothingToDrawError, bare, mosaic, new_figure, styled
 
 
 @styled
@@ -18,7 +18,7 @@ def filters(model: Layer, params: Mapping[str, Any]) -> Figure:
     over white (zero) to red (positive), each kernel's input channels averaged. With three they are
     drawn as colours, where grey is zero.
 
-    Raises `ValueError` for a model without a 2-D convolution.
+    Raises `NothingToDrawError`, a `ValueError`, for a model without a 2-D convolution.
 
     >>> import cnn_jax as cnn, jax
     >>> model = cnn.models.small()
@@ -63,7 +63,7 @@ def first_kernel(model: Layer, params: Mapping[str, Any]) -> tuple[str, np.ndarr
         kernel = values.get("kernel")
         if kernel is not None and np.ndim(kernel) == 4:
             return name, np.asarray(kernel, np.float32)
-    raise ValueError("filters: the model has no 2-D convolution")
+    raise NothingToDrawError("filters: the model has no 2-D convolution")
 
 
 def _leaves(

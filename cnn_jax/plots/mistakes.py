@@ -27,8 +27,9 @@ def worst_mistakes(
     Raises `ValueError` where the arrays do not belong together.
 
     >>> images, probabilities = np.ones((2, 8, 8, 1)), [[0.9, 0.1], [0.6, 0.4]]
-    >>> worst_mistakes(images, [0, 1], probabilities, ["cat", "dog"]).get_suptitle()
-    'Worst mistakes: 1 of 2 examples wrong'
+    >>> print(worst_mistakes(images, [0, 1], probabilities, ["cat", "dog"]).get_suptitle())
+    Worst mistakes: 1 of 2 examples wrong
+    then the right answers that were the least sure
     """
     images, labels = np.asarray(images), np.asarray(labels)
     probabilities = np.asarray(probabilities, np.float32)
@@ -44,11 +45,14 @@ def worst_mistakes(
     # Mistakes before right answers, then by the probability of the true class.
     order = np.lexsort((certainty, ~wrong))[:count]
     columns = min(6, len(order))
+    title = f"Worst mistakes: {np.sum(wrong)} of {len(labels)} examples wrong"
+    if not wrong[order].all():
+        title += "\nthen the right answers that were the least sure"
     rows = -(-len(order) // columns)
     figure = new_figure(
-        max(5.0, 1.75 * columns),
-        0.6 + 2.75 * rows,
-        f"Worst mistakes: {np.sum(wrong)} of {len(labels)} examples wrong",
+        max(5.6, 1.75 * columns),
+        0.6 + 0.25 * title.count("\n") + 2.75 * rows,
+        title,
     )
     grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=[1.7, 1.0] * rows)
     for axes in grid.flat:

@@ -48,6 +48,10 @@ _STYLE: Any = {
 Arguments = ParamSpec("Arguments")
 
 
+class NothingToDrawError(ValueError):
+    """The model has nothing of the kind that a picture shows."""
+
+
 def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Run a drawing function under the common style, whatever the user's own settings are."""
 

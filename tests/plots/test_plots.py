@@ -211,7 +211,10 @@ def test_worst_mistakes_come_first():
     figure = plots.worst_mistakes(images, [0, 2, 2, 1], probabilities, CLASSES)
     titles = [axes.get_title() for axes in figure.axes if axes.get_title()]
     assert titles == ["emu taken for dog", "dog taken for cat", "cat (right)", "emu (right)"]
-    assert figure.get_suptitle() == "Worst mistakes: 2 of 4 examples wrong"
+    title = "Worst mistakes: 2 of 4 examples wrong"
+    assert figure.get_suptitle() == f"{title}\nthen the right answers that were the least sure"
+    few = plots.worst_mistakes(images, [0, 2, 2, 1], probabilities, CLASSES, count=2)
+    assert few.get_suptitle() == title
     shown = np.asarray(figure.axes[0].images[0].get_array())
     np.testing.assert_allclose(shown, images[1, :, :, 0], rtol=1e-6)
     bars = figure.axes[4]
