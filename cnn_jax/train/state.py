@@ -1,6 +1,7 @@
 """What a training run is made of from one step to the next."""
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,21 +52,29 @@ def create(
     """
     check_key("create", key)
     shape = tuple(shape)
-
-    def build(key: jax.Array) -> State:
-        for_params, for_training = jax.random.split(key)
-        params = model.init(for_params, shape)
-        with optax_promotion():
-            optimizer_state = optimizer.init(params)
-        return State(jnp.zeros((), jnp.int32), params, optimizer_state, for_training)
-
     if isinstance(key, Tracer):  # under the caller's own jit or vmap
-        return build(key)
-    # One program instead of dozens of small ones. It runs once, so on a CPU, where optimising it
-    # takes seconds and running it hardly any time, it is compiled without optimisation.
-    on_cpu = jax.default_backend() == "cpu"
+        return _build(model, optimizer, shape, key)
+    return _program(on_cpu=jax.default_backend() == "cpu")(model, optimizer, shape, key)
+
+
+def _build(
+    model: Layer, optimizer: optax.GradientTransformation, shape: tuple[int, ...], key: jax.Array
+) -> State:
+    for_params, for_training = jax.random.split(key)
+    params = model.init(for_params, shape)
+    with optax_promotion():
+        optimizer_state = optimizer.init(params)
+    return State(jnp.zeros((), jnp.int32), params, optimizer_state, for_training)
+
+
+@functools.cache
+def _program(*, on_cpu: bool) -> Callable[..., State]:
+    """Return `_build` as one program, not dozens of small ones; the next seed reuses it.
+
+    It hardly runs, so on a CPU, where optimising it takes seconds, it is compiled without.
+    """
     options = {"xla_backend_optimization_level": 0} if on_cpu else None
-    return jax.jit(build, compiler_options=options)(key)
+    return jax.jit(_build, static_argnums=(0, 1, 2), compiler_options=options)
 
 
 @contextmanager

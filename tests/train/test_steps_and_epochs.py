@@ -264,6 +264,20 @@ def test_create_takes_one_new_key():
             cnn.train.create(network(), optax.sgd(0.1), key, SHAPE)  # pyright: ignore[reportArgumentType]
 
 
+def test_create_compiles_once_for_all_seeds():
+    model, optimizer = network(), optax.sgd(0.1)
+    cnn.train.create(model, optimizer, jax.random.key(0), SHAPE)
+    key = jax.random.key(1)
+    compilations = Compilations()
+    state = cnn.train.create(model, optimizer, key, SHAPE)
+    assert compilations.count == 0
+    expected = jax.jit(lambda key: cnn.train.create(model, optimizer, key, SHAPE))(key)
+    for leaf, other in zip(
+        jax.tree.leaves(state.params), jax.tree.leaves(expected.params), strict=True
+    ):
+        np.testing.assert_allclose(leaf, other, rtol=1e-6)
+
+
 def test_create_and_step_work_under_vmap_and_jit():
     """Several seeds at once learn as they do one by one."""
     model, optimizer, data = network(), optax.sgd(0.1, momentum=0.9), pictures(4)
