@@ -1,5 +1,6 @@
 """The command `cnn-jax`."""
 
+import inspect
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -18,6 +19,13 @@ from cnn_jax.commands.runs import runs
 from cnn_jax.commands.sweep import sweep
 from cnn_jax.commands.train import train
 
+
+def _unwrapped(docstring: str) -> str:
+    """Join the lines of each paragraph, so that help is wrapped to the terminal alone."""
+    paragraphs = inspect.cleandoc(docstring).split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else p.replace("\n", " ") for p in paragraphs)
+
+
 app = typer.Typer(
     name="cnn-jax",
     no_args_is_help=True,
@@ -27,7 +35,7 @@ app = typer.Typer(
     help="Convolutional neural networks in JAX: train them, look into them, learn from them.",
 )
 for command in (train, evaluate, predict, runs, report, sweep, export, lecture, info):
-    app.command()(command)
+    app.command(help=_unwrapped(command.__doc__ or ""))(command)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,12 +6,16 @@ from typing import Annotated
 import typer
 
 from cnn_jax.commands.errors import UserError, asked_for, describe
+from cnn_jax.lecture import PARTS
 
 
 def lecture(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[PART]...", help="The parts to work through; all by default."),
+        typer.Argument(
+            metavar="PART",
+            help=f"The parts to work through: {', '.join(PARTS)}. All of them by default.",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -20,13 +24,13 @@ def lecture(
     list_parts: Annotated[bool, typer.Option("--list", help="List the parts and stop.")] = False,
 ) -> None:
     """Work through a lecture on convolutional networks, with every number computed."""
-    from cnn_jax import lecture
-
     if list_parts:
-        width = max(map(len, lecture.PARTS))
-        for name, title in lecture.PARTS.items():
+        width = max(map(len, PARTS))
+        for name, title in PARTS.items():
             typer.echo(f"{name:{width}}  {title}")
         return
+    from cnn_jax import lecture
+
     with asked_for():
         for name in names or ():
             lecture.part(name)

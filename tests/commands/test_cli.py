@@ -1,6 +1,7 @@
 """The command `cnn-jax`, as people use it: through `main`, and a few times as a real process."""
 
 import errno
+import itertools
 import json
 import os
 import re
@@ -282,6 +283,24 @@ def test_help_and_version(capsys):
         assert option in text
 
 
+def test_help_is_wrapped_to_the_terminal_alone(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    assert cli.main(["train", "--help"]) == 0
+    prose = capsys.readouterr().out.split("╭", maxsplit=1)[0]
+    paragraphs = [part.strip().splitlines() for part in re.split(r"\n\s*\n", prose)]
+    longest = max(paragraphs, key=len)
+    # A line ends where the next line's first word would not fit.
+    for line, following in itertools.pairwise(longest):
+        assert len(line.strip()) + 1 + len(following.split()[0]) > 56, line
+
+
+def test_lecture_help_names_the_parts(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["lecture", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "pictures, correlation-1d, correlation-2d, channels, pooling, architecture" in text
+
+
 def process(*arguments, code="from cnn_jax.cli import main; raise SystemExit(main())"):
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
@@ -319,6 +338,16 @@ def test_the_default_training_reaches_its_accuracy(tmp_path, monkeypatch):
     assert run.result["held_out_examples"] == 359
     assert run.result["held_out_accuracy"] >= 0.985
     assert names(tmp_path / "run" / "pictures") == [f"{name}.png" for name in PICTURES]
+
+
+def test_a_network_without_convolutions_gets_the_other_pictures(tmp_path, monkeypatch):
+    dense = lambda classes=10: cnn.serial(cnn.flatten, cnn.dense(classes))  # noqa: E731
+    monkeypatch.setattr(cnn.models, "small", dense)
+    out = tmp_path / "run"
+    assert cli.main([*QUICK, "-q", "--out", str(out)]) == 0
+    drawn = ["confusion_matrix.png", "learning_curves.png", "worst_mistakes.png"]
+    assert names(out / "pictures") == drawn
+    assert (out / "report.html").exists()
 
 
 def test_the_pictures_are_of_one_example_of_each_class():
