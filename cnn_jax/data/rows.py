@@ -3,7 +3,9 @@
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +34,20 @@ class Rows:
             return rows
         flat = rows.reshape(-1).view(np.uint8).data
         places = (self.offset + np.asarray(indices, np.int64) * size).tolist()
-        # One system call for each stretch, and little else: a batch is read while a step runs.
-        with open(self.path, "rb", buffering=0) as file:
+        # One system call for each stretch, and little else: a batch is read as a step runs.
+        with _by_turns(), open(self.path, "rb", buffering=0) as file:
             number = file.fileno()
             for start, stop in _runs(indices):
                 wanted, place = flat[start * size : stop * size], places[start]
-                while len(wanted):
-                    got = _read_at(number, wanted, place)
+                got = _read_at(number, wanted, place)
+                while got < len(wanted):
                     if not got:
                         raise ValueError(
                             f"{self.path}: the file is shorter than it was; "
                             f"expected {self.offset + self.count * size} bytes"
                         )
                     wanted, place = wanted[got:], place + got
+                    got = _read_at(number, wanted, place)
         return rows
 
 
@@ -99,12 +102,37 @@ class RowSource:
 
 
 def _read_at(file: int, buffer: memoryview, place: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(file, [buffer], place)
+    return os.preadv(file, (buffer,), place)
+
+
+def _seek_and_read(file: int, buffer: memoryview, place: int) -> int:
     os.lseek(file, place, os.SEEK_SET)
     data = os.read(file, len(buffer))
     buffer[: len(data)] = data
     return len(data)
+
+
+if not hasattr(os, "preadv"):
+    _read_at = _seek_and_read
+
+_TURN = threading.Lock()
+_PATIENCE = 0.005
+"""The seconds after which a reader waits no longer for its turn."""
+
+
+@contextmanager
+def _by_turns() -> Iterator[None]:
+    """Let one thread read at a time, unless it takes long.
+
+    Threads that read at once hand Python's lock to each other at each call, which takes longer than
+    the reading. Where a turn takes long the disk is slow, and two wait for it better than one.
+    """
+    in_turn = _TURN.acquire(timeout=_PATIENCE)
+    try:
+        yield
+    finally:
+        if in_turn:
+            _TURN.release()
 
 
 def whole_file(path: str | os.PathLike[str], size: int) -> int:

@@ -201,11 +201,15 @@ class _Batches:
 
     def __getitem__(self, index: int) -> StreamBatch:
         epoch, place = divmod(int(index), self.per_epoch)
-        places = np.arange(place * self.batch_size, (place + 1) * self.batch_size)
-        weights = (places < self.size).astype(np.float32)
-        # True examples fill up: invented ones could turn into NaN, which no weight takes away.
-        chosen = self._order(epoch)[places % self.size]
-        return StreamBatch(self.source.read(chosen), self.source.labels[chosen], weights)
+        start = place * self.batch_size
+        chosen = self._order(epoch)[start : start + self.batch_size]
+        images, labels = self.source.read(chosen), self.source.labels[chosen]
+        weights = (np.arange(self.batch_size) < len(chosen)).astype(np.float32)
+        if len(chosen) < self.batch_size:
+            # True examples fill up: invented ones could turn into NaN, which no weight takes away.
+            images = np.resize(images, (self.batch_size, *images.shape[1:]))
+            labels = np.resize(labels, self.batch_size)
+        return StreamBatch(images, labels, weights)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_orders": {}}

@@ -51,10 +51,14 @@ def timeless(record):
     return {name: x for name, x in record.items() if name != "seconds"}
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_pauses_and_new_starts_change_nothing(streamed, monkeypatch):
-    """Stopped at every place where it can be, and gone on with by a fresh loop."""
+@pytest.mark.parametrize(("streamed", "most"), [(False, 0), (True, 16), (True, 3)])
+def test_pauses_and_new_starts_change_nothing(streamed, most, monkeypatch):
+    """Stopped at every place where it can be, and gone on with by a fresh loop.
+
+    Streamed batches are read one by one, or in blocks that the epoch does not divide into.
+    """
     monkeypatch.setattr(feeds, "FIRST_STRETCH", 3)
+    monkeypatch.setattr(feeds, "MOST_IN_BLOCK", most)
     whole = loop(streamed)
     moments = [
         (m.epoch, int(m.underway.state.step), bits(m.underway), m.record)
