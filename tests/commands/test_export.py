@@ -4,14 +4,12 @@ import json
 
 import jax
 import numpy as np
-import pytest
 
 import cnn_jax as cnn
 from cnn_jax import cli
 
 
 def test_a_program_and_what_it_takes(digits_run, tmp_path, capsys):
-    pytest.importorskip("flatbuffers")
     out = tmp_path / "digits.hlo"
     arguments = ["export", str(digits_run), "--out", str(out), "--pixels", "uint8"]
     assert cli.main([*arguments, "--platform", "cpu", "--output", "probabilities"]) == 0

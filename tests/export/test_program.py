@@ -60,7 +60,6 @@ def test_a_program_holds_its_preprocessing_and_takes_any_batch():
 
 
 def test_a_file_runs_elsewhere(tmp_path):
-    pytest.importorskip("flatbuffers")
     path = tmp_path / "model.stablehlo"
     program = export.to_stablehlo(forward, (8, 8, 1), dtype=np.uint8)
     export.save_stablehlo(path, program, {"classes": ["a", "b", "ç"]})
@@ -110,7 +109,6 @@ def test_wrong_arguments(options, message):
 
 
 def test_files_that_are_there_stay(tmp_path):
-    pytest.importorskip("flatbuffers")
     program = export.to_stablehlo(lambda x: x.sum(axis=(1, 2, 3)), (2, 2, 1), platforms=("cpu",))
     path, beside = tmp_path / "model", tmp_path / "model.json"
     for taken in (path, beside):
