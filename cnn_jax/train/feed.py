@@ -152,7 +152,7 @@ class Streamed:
             size,
         )
         self.steps = -(-examples // size)
-        bytes_of_batch = max(1, math.prod(self.batch.images.shape) * source.dtype.itemsize)
+        bytes_of_batch = max(1, size * math.prod(source.shape) * source.dtype.itemsize)
         self._block_steps = max(1, min(MOST_IN_BLOCK, BLOCK_BYTES // bytes_of_batch, self.steps))
         if self._block_steps * size > examples:
             self._block_steps = examples // size
