@@ -34,8 +34,12 @@ def replacing(path: Path) -> Iterator[Path]:
         _put_on_disk(hidden)
         _replace(hidden, path)
         _sync(path.parent)
-    except BaseException:
+    except BaseException as error:
         remove(hidden)
+        if isinstance(error, OSError) and error.errno is not None:
+            # People know the path that they gave, not the hidden one.
+            name = str(path) if error.filename is None else str(error.filename)
+            error.filename = name.replace(str(hidden), str(path))
         raise
 
 

@@ -6,9 +6,14 @@ word before orbax opens it. Arrays are kept under their names alone (`conv_0/ker
 file says what Python objects to make of them.
 """
 
+import errno
 import hashlib
+import logging
+import os
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +41,17 @@ def save_tree(path: Path, tree: Any, notes: Any = None) -> None:
     import orbax.checkpoint  # takes a second, so only where it is wanted
 
     named = _by_name(tree)
+    _check_space(path, sum(leaf.size * leaf.dtype.itemsize for leaf in named.values()))
     with replacing(path) as hidden:
         try:
-            with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            with _without_log(), orbax.checkpoint.StandardCheckpointer() as checkpointer:
                 # Orbax has no form for arrays without elements, and they need none.
                 full = {name: leaf for name, leaf in named.items() if leaf.size}
                 checkpointer.save(hidden.absolute(), full)
         except (ValueError, RuntimeError) as error:
             # Orbax writes through TensorStore, whose errors are not OSErrors.
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise _disk_is_full(path) from error
             raise OSError(f"{path}: {_first_line(error)}") from error
         finally:
             for unfinished in path.parent.glob(f"{hidden.name}.orbax-checkpoint-tmp*"):
@@ -52,6 +60,32 @@ def save_tree(path: Path, tree: Any, notes: Any = None) -> None:
             write_json(hidden / _NOTES, notes)
         arrays = {name: _kind(leaf) for name, leaf in named.items()}
         write_json(hidden / _MANIFEST, {"arrays": arrays, "files": _checksums(hidden)})
+
+
+def _check_space(path: Path, data: int) -> None:
+    """Raise `OSError` before anything is written where the disk has no room for it.
+
+    Orbax's threads report a full disk many times over, each with a traceback.
+    """
+    # Data are not compressed by much; besides them there are some twenty small files.
+    if shutil.disk_usage(path.absolute().parent).free < data + data // 10 + 2**17:
+        raise _disk_is_full(path)
+
+
+def _disk_is_full(path: Path) -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep orbax from printing the errors that it raises as well."""
+    log = logging.getLogger("absl")
+    before = log.disabled
+    log.disabled = True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def load_tree(path: Path, expected: Any, *, under: str = "") -> Any:

@@ -116,9 +116,26 @@ def refuse(*arguments, **options):
 
 def test_a_full_disk_leaves_no_half_made_run(tmp_path, monkeypatch):
     monkeypatch.setattr(files.Path, "write_text", refuse)
-    with pytest.raises(OSError, match="No space left on device"):
+    with pytest.raises(OSError, match="No space left on device") as caught:
         cnn.train.new_run(tmp_path / "run", CONFIG)
+    # The message names what was asked for, not what was hidden on the way to it.
+    assert caught.value.filename == str(tmp_path / "run" / "config.json")
     assert names(tmp_path) == []
+
+
+def test_errors_that_only_orbax_sees_are_named(tmp_path, monkeypatch):
+    """Where a quota, say, leaves less than the disk's free space."""
+    from orbax.checkpoint import StandardCheckpointer
+
+    def save(*arguments, **options):
+        raise ValueError("RESOURCE_EXHAUSTED: Error writing; and much more")
+
+    monkeypatch.setattr(StandardCheckpointer, "save", save)
+    run = cnn.train.new_run(tmp_path / "run", CONFIG)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        run.save_parameters({"kernel": np.ones(3)})
+    assert caught.value.filename == str(run.path / "parameters")
+    assert names(run.path) == ["config.json", "metrics.jsonl"]
 
 
 def test_a_failed_overwrite_leaves_the_old_run(tmp_path, monkeypatch):
@@ -147,13 +164,15 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", str(path)], check=True)
 
 
-def test_a_truly_full_disk_keeps_what_was_whole(tiny_disk):
+def test_a_truly_full_disk_keeps_what_was_whole(tiny_disk, capfd):
     run = cnn.train.new_run(tiny_disk / "run", CONFIG)
     run.add_record({"epoch": 1})
     before = names(run.path)
-    with pytest.raises(OSError, match=r"parameters: .*(No space left|RESOURCE_EXHAUSTED)"):
+    with pytest.raises(OSError, match="No space left on device") as caught:
         run.save_parameters({"kernel": np.random.default_rng(0).random((400, 400))})
+    assert caught.value.filename == str(run.path / "parameters")
     assert names(run.path) == before
+    assert capfd.readouterr() == ("", "")
 
     def fill():
         with open(tiny_disk / "filler", "wb", buffering=0) as file:
