@@ -76,7 +76,18 @@ __all__ = [
 ]
 
 _MODULES = frozenset(
-    ("data", "export", "images", "layers", "lecture", "models", "ops", "plots", "reference", "train")
+    (
+        "data",
+        "export",
+        "images",
+        "layers",
+        "lecture",
+        "models",
+        "ops",
+        "plots",
+        "reference",
+        "train",
+    )
 )
 
 
