@@ -256,3 +256,19 @@ def test_a_dilated_window_that_jumps_over_the_input_is_survived(native):
     expected = np.asarray(convolve(x, kernel))
     scale = np.abs(expected).max()
     np.testing.assert_allclose(np.asarray(narrow, np.float32), expected, rtol=0, atol=0.04 * scale)
+
+
+def test_a_narrow_result_of_a_large_stride_is_left_to_others(native):
+    x, kernel = jnp.ones((2, 12, 12, 3)), jnp.ones((3, 3, 3, 8))
+
+    def correlate(x):
+        return lax.conv_general_dilated(
+            x, kernel, (3, 3), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def gradient(x):
+        return jax.vjp(correlate, x)[1](jnp.ones((2, 4, 4, 8)))[0]
+
+    with cpu.installed(keep_memory=False):
+        (row,) = [r for r in cpu.explain(gradient, x).rows if "input gradient" in r.operation]
+    assert row.reason.startswith("oneDNN reads past its array where few channels")
