@@ -30,7 +30,9 @@ def in_program(equation: JaxprEqn, producers: Mapping[Any, JaxprEqn]) -> Unpadde
 
     `producers` are the equations that make the program's values.
     """
-    pad = None if len(equation.invars) != 1 else producers.get(equation.invars[0])
+    if len(equation.invars) != 1 or isinstance(equation.invars[0], Literal):
+        return None
+    pad = producers.get(equation.invars[0])
     if pad is None or pad.primitive is not lax.pad_p:
         return None
     operand, value = pad.invars
