@@ -1,7 +1,7 @@
-"""What a run folder's `config.json` says of a training, and whether it still holds."""
+"""What a run folder says of a training and its data, and whether it still holds."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -21,20 +21,16 @@ def configuration(
     settings: Settings, material: Material, parameters: int, kernels: str
 ) -> dict[str, Any]:
     """Return what `config.json` holds: all that is needed to do the same again."""
-    learn = material.learn
     return {
         "created": datetime.now().astimezone().isoformat(timespec="seconds"),
         "model": {
             "name": settings.model,
-            "classes": len(learn.class_names),
+            "classes": len(material.learn.class_names),
             "dtype": settings.dtype,
         },
-        "input_shape": list(learn.shape),
-        "class_names": list(learn.class_names),
+        **_of_data(material),
         "normalisation": _as_lists(material.normalisation),
         "parameters": parameters,
-        "examples": {"train": len(learn.labels), "held_out": len(material.validation.labels)},
-        "labels": {"train": _digest(learn), "held_out": _digest(material.validation)},
         "settings": replace(settings, data=_anywhere(settings.data)).to_json(),
         "versions": versions(),
         "devices": [str(device) for device in jax.devices()],
@@ -44,20 +40,13 @@ def configuration(
 
 def check_same(path: Path, config: Mapping[str, Any], material: Material) -> None:
     """Raise `ValueError` unless the data is what it was when the run began."""
-    learn, validation = material.learn, material.validation
-    now = {
-        "input_shape": list(learn.shape),
-        "class_names": list(learn.class_names),
-        "examples": {"train": len(learn.labels), "held_out": len(validation.labels)},
-        "labels": {"train": _digest(learn), "held_out": _digest(validation)},
-    }
     words = {
         "input_shape": "pictures of shape",
         "class_names": "the classes",
         "examples": "the numbers of pictures",
         "labels": "labels with the checksums",
     }
-    for name, value in now.items():
+    for name, value in _of_data(material).items():
         if config.get(name) != value:
             raise ValueError(
                 f"{config['settings']['data']}: the data is not what it was when {path} began: "
@@ -87,6 +76,28 @@ def normalisation_of(config: Mapping[str, Any]) -> Normalisation | None:
     if values is None:
         return None
     return Normalisation(*(np.asarray(values[name], np.float32) for name in ("mean", "std")))
+
+
+def last_measured(history: Sequence[Mapping[str, float]], material: Material) -> dict[str, Any]:
+    """Return what `result.json` holds of the last epoch's numbers."""
+    last = history[-1]
+    return {
+        "held_out_accuracy": last["validation_accuracy"],
+        "held_out_loss": last["validation_loss"],
+        "held_out_examples": len(material.validation.labels),
+        "train_accuracy": last["train_accuracy"],
+        "train_loss": last["train_loss"],
+    }
+
+
+def _of_data(material: Material) -> dict[str, Any]:
+    learn, validation = material.learn, material.validation
+    return {
+        "input_shape": list(learn.shape),
+        "class_names": list(learn.class_names),
+        "examples": {"train": len(learn.labels), "held_out": len(validation.labels)},
+        "labels": {"train": _digest(learn), "held_out": _digest(validation)},
+    }
 
 
 def _as_lists(normalisation: Normalisation | None) -> dict[str, list[float]] | None:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +13,13 @@ from cnn_jax import train as training
 from cnn_jax.commands.configuration import (
     check_same,
     configuration,
+    last_measured,
     normalisation_of,
     what_changed,
 )
 from cnn_jax.commands.epochs import Outcome, Start, train_epochs
 from cnn_jax.commands.errors import UserError, asked_for, describe
+from cnn_jax.commands.folders import fresh_folder
 from cnn_jax.commands.kernels import install_kernels
 from cnn_jax.commands.lock import locked
 from cnn_jax.commands.material import Material, in_memory, material
@@ -51,7 +52,7 @@ def run_job(settings: Settings) -> int:
     """
     clock = time.perf_counter()
     console = Console(quiet=settings.quiet, highlight=False)
-    out = settings.out or _fresh_folder()
+    out = settings.out or fresh_folder("runs")
     with asked_for():
         training.check_new(out, overwrite=settings.overwrite)
     kernels = install_kernels(settings.cpu_kernels)
@@ -189,14 +190,7 @@ def _keep(
 
             some = in_memory(job.material.validation, MOST_IN_PICTURES)
             draw_pictures(run, job.classifier, params, some, outcome.history)
-        last = outcome.history[-1]
-        result |= {
-            "held_out_accuracy": last["validation_accuracy"],
-            "held_out_loss": last["validation_loss"],
-            "held_out_examples": len(job.material.validation.labels),
-            "train_accuracy": last["train_accuracy"],
-            "train_loss": last["train_loss"],
-        }
+        result |= last_measured(outcome.history, job.material)
     result["seconds"] = round(time.perf_counter() - clock, 3)
     write_page(run, job.classifier, params, job.material.learn.shape, settings.batch_size, result)
     run.finish(result)
@@ -225,16 +219,6 @@ def _check_place(path: Path, step: int, history: list[dict[str, float]], job: Jo
             f"{path}: not a checkpoint of this run: it has {step} steps and {len(history)} epochs, "
             f"but an epoch of the run has {job.loop.steps} steps"
         )
-
-
-def _fresh_folder() -> Path:
-    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    path = Path("runs", name)
-    number = 2
-    while path.exists():
-        path = Path("runs", f"{name}-{number}")
-        number += 1
-    return path
 
 
 def _check_share(name: str, value: float, *, above: bool) -> None:

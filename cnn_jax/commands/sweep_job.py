@@ -21,8 +21,9 @@ from rich.table import Table
 from cnn_jax import data as datasets
 from cnn_jax import plots
 from cnn_jax import train as training
-from cnn_jax.commands.configuration import configuration
+from cnn_jax.commands.configuration import configuration, last_measured
 from cnn_jax.commands.errors import UserError, asked_for, describe
+from cnn_jax.commands.folders import fresh_folder
 from cnn_jax.commands.info import versions
 from cnn_jax.commands.interrupt import stop_requests
 from cnn_jax.commands.kernels import install_kernels
@@ -79,7 +80,7 @@ def run_sweep(
     """
     start = time.perf_counter()
     console = Console(quiet=settings.quiet, highlight=False)
-    out = settings.out or _fresh_folder()
+    out = settings.out or fresh_folder("sweeps")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out}: there already; a sweep needs a new folder")
     pairs = list(itertools.product(learning_rates, seeds))
@@ -223,15 +224,10 @@ def _keep(
     for record in member.history:
         run.add_record(record)
     run.save_parameters(params)
-    last = member.history[-1]
     result = {
         "status": "finished" if progress.epoch == progress.epochs else "stopped",
         "epochs": progress.epoch,
-        "held_out_accuracy": last["validation_accuracy"],
-        "held_out_loss": last["validation_loss"],
-        "held_out_examples": len(found.validation.labels),
-        "train_accuracy": last["train_accuracy"],
-        "train_loss": last["train_loss"],
+        **last_measured(member.history, found),
     }
     model = training.make_model(settings.model, len(found.learn.class_names))
     classifier = training.classifier(model, found.normalisation, settings.dtype)
@@ -275,13 +271,3 @@ def _by_rate(members: Sequence[Member]) -> Table:
     for rate, values in by_mean:
         table.add_row(f"{rate:g}", *(f"{f(values):.2%}" for f in (statistics.mean, min, max)))
     return table
-
-
-def _fresh_folder() -> Path:
-    name = datetime.now().strftime("%Y-%m-%d-%H%M%S")
-    path = Path("sweeps", name)
-    number = 2
-    while path.exists():
-        path = Path("sweeps", f"{name}-{number}")
-        number += 1
-    return path

@@ -120,10 +120,7 @@ def installed(
     try:
         yield
     finally:
-        if before is None:
-            uninstall()
-        else:
-            install(**dataclasses.asdict(before.settings))
+        _put_back(before)
 
 
 @contextlib.contextmanager
@@ -147,8 +144,14 @@ def uninstalled() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is not None:
-            install(**dataclasses.asdict(before.settings))
+        _put_back(before)
+
+
+def _put_back(before: Installation | None) -> None:
+    if before is None:
+        uninstall()
+    else:
+        install(**dataclasses.asdict(before.settings))
 
 
 def _remove() -> None:

@@ -2,9 +2,6 @@
 
 import functools
 
-import jax
-from jax import lax
-
 from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
@@ -44,10 +41,11 @@ def choose(convolution: Convolution) -> Choice:
         return stock("an array is empty")
     if not 1 <= c.rank <= 3:
         return stock(f"no kernel for {c.rank} spatial dimensions")
-    choice = _form(c)
-    if choice.build is None and layout.negative(c):
-        return _choice("cropped, then chosen again", "the padding is negative", _crop, c)
-    return choice
+    if c.batch_groups > 1:
+        return _batch_groups(c)
+    if c.feature_groups > 1:
+        return _feature_groups(c)
+    return _dense(c)
 
 
 def beats_onednn(c: Convolution) -> bool:
@@ -58,30 +56,6 @@ def beats_onednn(c: Convolution) -> bool:
     if c.empty or not 1 <= c.rank <= 3 or _work(c) < _LEAST_WORK or size(c.output) == 1:
         return False
     return _few_outputs(c) or (_one_output(c) and c.in_channels >= _MANY_INPUTS)
-
-
-def _form(c: Convolution) -> Choice:
-    if c.batch_groups > 1:
-        return _batch_groups(c)
-    if c.feature_groups > 1:
-        return _feature_groups(c)
-    return _dense(c)
-
-
-def _crop(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    lhs, padding, lhs_dilation = layout.cropped(c, lhs)
-    kernel_axes = (c.rhs_axes.first, c.rhs_axes.second, *c.rhs_axes.spatial)
-    return lax.conv_general_dilated(
-        lhs,
-        rhs,
-        c.stride,
-        padding,
-        lhs_dilation,
-        c.rhs_dilation,
-        layout.dimension_numbers(c.lhs_axes, kernel_axes, c.out_axes),
-        feature_group_count=c.feature_groups,
-        batch_group_count=c.batch_groups,
-    )
 
 
 def _feature_groups(c: Convolution) -> Choice:

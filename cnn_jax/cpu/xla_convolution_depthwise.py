@@ -19,10 +19,7 @@ def forward(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     per_channel = c.out_channels // c.in_channels
     # The axes stay in their order: a transposition inside the loop would cost more than it.
     axes = c.lhs_axes
-    config = [(0, 0, 0)] * lhs.ndim
-    for axis, entry in zip(axes.spatial, layout.padding(c), strict=True):
-        config[axis] = entry
-    x = layout.pad(layout.wide(lhs), config)
+    x = layout.padded(c, layout.wide(lhs))
     kernel = layout.wide(layout.right(c, rhs))
     total = None
     for place in layout.taps(c):

@@ -60,10 +60,15 @@ def cropped(c: Convolution, lhs: jax.Array):
     """
     if not negative(c):
         return lhs, c.padding, c.lhs_dilation
+    return padded(c, lhs), ((0, 0),) * c.rank, (1,) * c.rank
+
+
+def padded(c: Convolution, lhs: jax.Array) -> jax.Array:
+    """The left operand, padded and dilated, its axes in their own order."""
     config = [(0, 0, 0)] * lhs.ndim
     for axis, entry in zip(c.lhs_axes.spatial, padding(c), strict=True):
         config[axis] = entry
-    return pad(lhs, config), ((0, 0),) * c.rank, (1,) * c.rank
+    return pad(lhs, config)
 
 
 def dimension_numbers(

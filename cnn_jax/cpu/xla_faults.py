@@ -22,11 +22,8 @@ def written_out(
     c: Convolution, lhs: jax.Array, rhs: jax.Array, *, precision, preferred_element_type
 ) -> jax.Array:
     """The convolution of an input that is padded and dilated first."""
-    config = [(0, 0, 0)] * lhs.ndim
-    for axis, entry in zip(c.lhs_axes.spatial, layout.padding(c), strict=True):
-        config[axis] = entry
     # Without the barrier XLA would make them the convolution's own again.
-    padded = lax.optimization_barrier(layout.pad(lhs, config))
+    padded = lax.optimization_barrier(layout.padded(c, lhs))
     return lax.conv_general_dilated(
         padded,
         rhs,
