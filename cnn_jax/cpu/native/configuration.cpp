@@ -9,6 +9,7 @@ namespace {
 
 constexpr int64_t kFormat = 1;
 constexpr double kMostElements = 1e12;
+constexpr int64_t kElement = 10;  // an element read or written, in multiply-adds
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
 
 int64_t product(const std::vector<int64_t>& sizes) {
@@ -89,8 +90,9 @@ int64_t Configuration::weights_size() const {
 
 int64_t Configuration::destination_size() const { return batch * out_channels * product(output); }
 
-int64_t Configuration::multiply_adds() const {
-  return destination_size() * (in_channels / groups) * product(window);
+int64_t Configuration::work() const {
+  const int64_t multiply_adds = destination_size() * (in_channels / groups) * product(window);
+  return multiply_adds + kElement * (source_size() + destination_size());
 }
 
 bool parse(const int64_t* numbers, size_t count, Configuration* result, std::string* why) {

@@ -50,7 +50,7 @@ bool supported(const std::vector<int64_t>& numbers, std::string* why) {
   Configuration configuration;
   if (!parse(numbers.data(), numbers.size(), &configuration, why)) return false;
   try {
-    const int threads = threads_for(configuration.multiply_adds());
+    const int threads = threads_for(configuration.work());
     const ThreadCount count(threads);
     find_primitives(numbers, configuration, threads);
     return true;
@@ -62,7 +62,7 @@ bool supported(const std::vector<int64_t>& numbers, std::string* why) {
 
 void run(const std::vector<int64_t>& numbers, const Configuration& configuration,
          const Arrays& arrays) {
-  const int threads = threads_for(configuration.multiply_adds());
+  const int threads = threads_for(configuration.work());
   const ThreadCount count(threads);
   const Placement placement(threads);
   const auto primitives = find_primitives(numbers, configuration, threads);

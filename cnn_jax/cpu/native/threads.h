@@ -5,8 +5,8 @@
 
 namespace cnn_jax {
 
-// The threads worth waking for so many multiply-adds; always 1 in a forked child, whose parent's
-// threads it does not have.
+// The threads worth waking for work that takes as long as so many multiply-adds; always 1 in a
+// forked child, whose parent's threads it does not have.
 int threads_for(int64_t multiply_adds);
 
 // Sets the calling thread's number of OpenMP threads, and puts the old one back.
