@@ -1,8 +1,6 @@
-"""Installed kernels under sharding, export, loops, threads and in other processes."""
+"""Installed kernels under sharding, export, loops and threads."""
 
 import concurrent.futures
-import multiprocessing
-import os
 
 import jax
 import jax.numpy as jnp
@@ -109,19 +107,3 @@ def test_eight_threads_at_once(native, expected):
     for size, value in zip([5, 6, 7], got[:3], strict=True):
         stock = jnp.sum(correlate(jnp.ones((2, size, size, 3)), KERNEL))
         np.testing.assert_allclose(value, stock, rtol=1e-4)
-
-
-def _in_another_process(x, kernel):
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    cpu.install()
-    return np.asarray(jax.jit(correlate)(x, kernel))
-
-
-def test_a_spawned_process_installs_for_itself(native):
-    stock = correlate(X, KERNEL)
-    cpu.install(keep_memory=False)
-    correlate(X, KERNEL).block_until_ready()
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        future = pool.submit(_in_another_process, np.asarray(X), np.asarray(KERNEL))
-        np.testing.assert_allclose(future.result(timeout=120), stock, rtol=1e-4, atol=1e-4)
