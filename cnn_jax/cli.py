@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     An error that the user can put right is one line on standard error.
     """
+    # Pictures of a size that pillow warns of are refused with an error of our own, in one line.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     command = typer.main.get_command(app)
     try:
         status = command.main(
@@ -68,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         return _complain(str(error), error.status)
     except typer.TyperException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _complain(error.format_message().replace(": Value error, ", ": "), error.exit_code)
     except OSError as error:
         return _complain(describe(error), 1)
     except (KeyboardInterrupt, typer.Abort):

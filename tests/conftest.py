@@ -19,6 +19,7 @@ mpl.use("Agg")
 
 # Compilation makes a first example slow, so no deadline; the draws are the same on every run.
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=3000)
 hypothesis.settings.load_profile("ci")
 
 # Every compiled program holds some fifty memory mappings, and the system allows a process 65,530:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cnn_jax.commands.errors import UserError, asked_for
-from cnn_jax.commands.options import Best, RunFolder
+from cnn_jax.commands.options import Best, RunOrFile
 
 
 class Format(StrEnum):
@@ -32,7 +32,7 @@ class Output(StrEnum):
 
 
 def export(
-    run: RunFolder,
+    run: RunOrFile,
     form: Annotated[
         Format,
         typer.Option(
@@ -87,7 +87,8 @@ def export(
     from cnn_jax.commands.opened import open_run
 
     opened = open_run(run, best)
-    path = out if out is not None else run / f"model.{form}"
+    beside = run if run.is_dir() else run.parent
+    path = out if out is not None else beside / f"model.{form}"
     metadata: dict[str, Any] = {
         "model": opened.config["model"],
         "class_names": list(opened.class_names),

@@ -98,6 +98,8 @@ def resume_job(path: Path, **changes: Any) -> int:
         start = Start()
         if found is not None:
             start = Start(found.underway, found.history, found.seconds)
+            # The time in all counts what earlier processes trained.
+            clock -= found.seconds + sum(record["seconds"] for record in found.history)
         with asked_for():
             run.go_on(start.history)
         return _train(console, settings, job, run, start, clock)

@@ -84,6 +84,11 @@ def open_parts(settings: Settings) -> Mapping[str, Source]:
             for part in datasets.parts(settings.data)
             if part != "train"
         }
+    if len(first.class_names) < 2:
+        raise ValueError(
+            f"{settings.data}: there is one class, {first.class_names[0]!r}; expected two or more "
+            "to tell apart"
+        )
     for part, source in sources.items():
         if source.shape != first.shape:
             raise ValueError(

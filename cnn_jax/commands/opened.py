@@ -10,12 +10,13 @@ import numpy as np
 
 from cnn_jax import data as datasets
 from cnn_jax import train as training
-from cnn_jax.commands.errors import asked_for
+from cnn_jax.commands.errors import UserError, asked_for
 from cnn_jax.commands.settings import Settings
 from cnn_jax.data import Normalisation, Source
 from cnn_jax.data.formats import is_picture_folder
 from cnn_jax.export import load_safetensors
 from cnn_jax.train import Run
+from cnn_jax.train.run import what_is_missing
 
 
 def open_run(path: Path, best: bool = False) -> Run:
@@ -23,6 +24,11 @@ def open_run(path: Path, best: bool = False) -> Run:
 
     Raises `UserError`, which says in a line why it can't be read.
     """
+    if path.is_file() and path.suffix != ".safetensors":
+        raise UserError(
+            f"{path}: not a run; expected the folder of one, or a .safetensors file that cnn-jax "
+            "export made"
+        )
     with asked_for(status=1):
         return _from_file(path) if path.is_file() else training.load(path, best=best)
 
@@ -42,7 +48,9 @@ def _from_file(path: Path) -> Run:
         run = Run(path, config, model, params, [], None, normalisation)
         jax.eval_shape(run.classifier.apply, expected, jax.ShapeDtypeStruct(shape, np.float32))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: no usable model in its metadata ({error})") from error
+        raise ValueError(
+            f"{path}: no usable model in its metadata: {what_is_missing(error)}"
+        ) from error
     load_safetensors(path, expected)  # says which parameters are missing, or another model's
     return run
 
@@ -73,7 +81,8 @@ def source_for(run: Run, data: str, part: str | None) -> tuple[Source, str]:
         source = datasets.Resized(source, size)
     if source.shape != run.shape:
         raise ValueError(
-            f"{data}: the pictures are {_form(source.shape)}, but the run's are {_form(run.shape)}"
+            f"{data}: the pictures are {_form(source.shape)}; expected {_form(run.shape)}, as the "
+            "run's are"
         )
     return Relabelled(source, run.class_names, data), part
 

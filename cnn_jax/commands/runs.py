@@ -91,15 +91,13 @@ def _is_visible(path: Path) -> bool:
 def read(path: Path, name: str) -> Row:
     """Read what a row shows of a run, without its parameters."""
     from cnn_jax.train.files import read_json, read_lines
-    from cnn_jax.train.run import FORMAT
+    from cnn_jax.train.run import read_config, what_is_missing
 
     try:
-        config = read_json(path / "config.json", "a run's configuration")
+        config = read_config(path)
         history = read_lines(path / "metrics.jsonl", "one JSON object on each line")
         finished = (path / "result.json").is_file()
         result = read_json(path / "result.json", "a run's result") if finished else {}
-        if not isinstance(config, dict) or config.get("format") != FORMAT:
-            raise ValueError(f"{path / 'config.json'}: not a run's configuration")
     except (OSError, ValueError) as error:
         return Row(name, "damaged", error=" ".join(str(error).split()))
     try:
@@ -120,7 +118,7 @@ def read(path: Path, name: str) -> Row:
             created=config.get("created"),
         )
     except (KeyError, TypeError, AttributeError) as error:
-        return Row(name, "damaged", error=f"{path}: not the files of a run ({error!r})")
+        return Row(name, "damaged", error=f"{path}: damaged: {what_is_missing(error)}")
 
 
 def ordered(rows: Sequence[Row], order: Order) -> list[Row]:
@@ -142,7 +140,8 @@ def show(rows: Sequence[Row]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    # Nine columns have to fit into 80 characters.
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     table.add_column("run", overflow="fold", style="bold", min_width=12)
     table.add_column("status", no_wrap=True)
     for header in ("model", "data"):
@@ -157,7 +156,7 @@ def show(rows: Sequence[Row]) -> None:
             escape(row.run),
             row.status if row.status == "finished" else f"[yellow]{escape(row.status)}[/yellow]",
             escape(str(row.model)),
-            escape(str(row.data)),
+            escape(Path(str(row.data)).name),
             *(_text(row.learning_rate, "g"), _text(row.seed, "d"), _text(row.epochs, "d")),
             *(_text(row.accuracy, ".2%"), _text(row.loss, ".4f")),
         )

@@ -77,7 +77,7 @@ def print_resumed(
     if found is None:
         console.print("the run has no checkpoint yet: starting at its beginning")
     else:
-        where = f"step {int(found.underway.state.step):,}, after {len(found.history)} epochs"
+        where = f"step {int(found.underway.state.step):,}, after {_epochs(len(found.history))}"
         console.print(f"going on from {found.path} ({where})", soft_wrap=True)
 
 
@@ -97,7 +97,7 @@ def print_result(
     if not history:
         return
     last = history[-1]
-    table = Table(title=f"After {len(history)} epochs", title_style="bold", title_justify="left")
+    table = Table(title=f"After {_epochs(len(history))}", title_style="bold", title_justify="left")
     table.add_column("")
     table.add_column("training", justify="right")
     table.add_column("held out", justify="right", style="bold")
@@ -116,6 +116,10 @@ def print_result(
         soft_wrap=True,
     )
     console.print(f"the run is in [bold]{path}[/bold]", soft_wrap=True)
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'' if count == 1 else 's'}"
 
 
 def _numbers(record: Record) -> str:

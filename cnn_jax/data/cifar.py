@@ -11,10 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cnn_jax.data.cifar_names import CLASS_NAMES
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.plain_pickle import read_plain_pickle
 from cnn_jax.data.rows import Rows, RowSource, whole_file
-from cnn_jax.data.source import BLOCK, InMemory, Source, check_class_names, check_labels
+from cnn_jax.data.source import (
+    BLOCK,
+    InMemory,
+    Source,
+    check_class_names,
+    check_labels,
+    read_class_names,
+)
 
 SHAPE = (32, 32, 3)
 PIXELS = 32 * 32 * 3
@@ -87,7 +95,9 @@ def find_layout(folder: str | os.PathLike[str]) -> Layout | None:
     for layout in LAYOUTS:
         if here.intersection(layout.train + layout.test) and (
             # 'train' and 'test' are names that any file may have.
-            layout.train[0] != "train" or "meta" in here
+            layout.train[0] != "train"
+            or "meta" in here
+            or all(_is_pickle(Path(folder, name)) for name in here & {"train", "test"})
         ):
             return layout
     return None
@@ -103,8 +113,8 @@ def cifar_source(
     """Return the pictures and labels of a part, `train` or `test`, of CIFAR-10 or CIFAR-100.
 
     `labels` chooses `fine` or `coarse` for CIFAR-100. Binary files stay on disk, and their pictures
-    are read when asked for; pickled batches are read whole. Class names stand in the folder, or are
-    given.
+    are read when asked for; pickled batches are read whole. Class names are `class_names`, or stand
+    in the folder; where neither says them they are those that CIFAR was published with.
 
     Raises `OSError` for files that are missing or can't be read, and `ValueError`, naming the file,
     for files that are damaged or hold labels out of range.
@@ -160,7 +170,8 @@ def _pickled(files: list[Path], layout: Layout, kind: str, names: tuple[str, ...
         key = "labels" if kind == "label" else f"{kind}_labels"
         pixels = _entry(file, batch, "data")
         if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
-            raise ValueError(f"{file}: expected uint8 pixels under 'data'")
+            got = pixels.dtype if isinstance(pixels, np.ndarray) else type(pixels).__name__
+            raise ValueError(f"{file}: expected an array of uint8 under 'data', got {got}")
         if pixels.ndim != 2 or pixels.shape[1] != PIXELS or not len(pixels):
             raise ValueError(
                 f"{file}: expected pixels [n, {PIXELS}] under 'data', got {list(pixels.shape)}"
@@ -174,28 +185,26 @@ def _pickled(files: list[Path], layout: Layout, kind: str, names: tuple[str, ...
             )
         pictures.append(_pictures(pixels))
         labels.append(check_labels(file, np.asarray(found, object), names))
-    return InMemory(Dataset(np.concatenate(pictures), np.concatenate(labels), names))
+    data = Dataset(np.concatenate(pictures), np.concatenate(labels), names)
+    return InMemory(data, files[0].parent)
 
 
 def _read_names(folder: Path, layout: Layout, kind: str) -> tuple[str, ...]:
     file = folder / layout.meta[0 if kind != "fine" or len(layout.meta) == 1 else 1]
     if not file.is_file():
-        raise FileNotFoundError(
-            f"{os.fspath(folder)}: {file.name}, which names the classes, is missing"
-        )
+        return CLASS_NAMES[kind]
+    if not layout.pickled:
+        return read_class_names(file)
+    key = "label_names" if kind == "label" else f"{kind}_label_names"
+    entries = _entry(file, _read_dict(file), key)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file}: expected a list of names under {key!r}, got {entries!r:.100}")
     try:
-        if layout.pickled:
-            key = "label_names" if kind == "label" else f"{kind}_label_names"
-            entries = _entry(file, _read_dict(file), key)
-            if not isinstance(entries, list):
-                raise ValueError(f"expected a list of names under {key!r}")
-            lines = [entry.decode() if isinstance(entry, bytes) else entry for entry in entries]
-        else:
-            lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-        return check_class_names([line for line in lines if line])
+        return check_class_names(
+            [entry.decode() if isinstance(entry, bytes) else entry for entry in entries if entry]
+        )
     except (TypeError, ValueError) as error:
-        text = str(error)
-        raise ValueError(text if text.startswith(str(file)) else f"{file}: {text}") from None
+        raise ValueError(f"{file}: expected a list of names under {key!r}: {error}") from None
 
 
 def _read_dict(file: Path) -> dict[Any, Any]:
@@ -205,8 +214,14 @@ def _read_dict(file: Path) -> dict[Any, Any]:
     return batch
 
 
+def _is_pickle(file: Path) -> bool:
+    """Whether a file begins as pickles of protocol 2 and later do."""
+    with open(file, "rb") as opened:
+        return opened.read(1) == b"\x80"
+
+
 def _entry(file: Path, batch: dict[Any, Any], key: str) -> Any:
     for spelling in (key, key.encode()):
         if spelling in batch:
             return batch[spelling]
-    raise ValueError(f"{file}: there is no {key!r} in the pickled dict")
+    raise ValueError(f"{file}: expected {key!r} in the pickled dict")

@@ -39,8 +39,8 @@ class Dataset(NamedTuple):
         return Dataset(self.images[indices], self.labels[indices], self.class_names)
 
 
-def check(data: Dataset) -> Dataset:
-    """Return `data` unchanged, or say what is wrong with it.
+def check(data: Dataset, *, name: str = "dataset") -> Dataset:
+    """Return `data` unchanged, or say what is wrong with it; `name` is what messages call it.
 
     Raises `TypeError` for wrong dtypes and `ValueError` for wrong shapes, an empty set, labels
     outside the classes and values that are not finite.
@@ -51,25 +51,25 @@ def check(data: Dataset) -> Dataset:
     """
     images, labels, class_names = data
     if not (jnp.issubdtype(images.dtype, jnp.floating) or images.dtype == np.uint8):
-        raise TypeError(f"dataset: images must be floats or uint8, not {images.dtype}")
+        raise TypeError(f"{name}: images must be floats or uint8, not {images.dtype}")
     if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"dataset: labels must be integers, not {labels.dtype}")
+        raise TypeError(f"{name}: labels must be integers, not {labels.dtype}")
     if images.ndim < 2:
         raise ValueError(
-            f"dataset: images must have shape [n, *spatial, channels], not {list(images.shape)}"
+            f"{name}: images must have shape [n, *spatial, channels], not {list(images.shape)}"
         )
     if labels.ndim != 1 or len(labels) != len(images):
         raise ValueError(
-            f"dataset: labels must have shape [{len(images)}], one for each image, "
+            f"{name}: labels must have shape [{len(images)}], one for each image, "
             f"not {list(labels.shape)}"
         )
     if 0 in images.shape:
-        raise ValueError(f"dataset: there are no pixels in images of shape {list(images.shape)}")
+        raise ValueError(f"{name}: there are no pixels in images of shape {list(images.shape)}")
     labels = np.asarray(labels)
     wrong = np.flatnonzero((labels < 0) | (labels >= len(class_names)))
     if wrong.size:
         raise ValueError(
-            f"dataset: labels must lie in 0..{len(class_names) - 1} for {len(class_names)} "
+            f"{name}: labels must lie in 0..{len(class_names) - 1} for {len(class_names)} "
             f"classes, but example {wrong[0]} has label {labels[wrong[0]]}"
         )
     if images.dtype != np.uint8:
@@ -77,7 +77,7 @@ def check(data: Dataset) -> Dataset:
         if not finite.all():
             first = np.flatnonzero(~finite)[0]
             raise ValueError(
-                f"dataset: images must be finite, but {np.sum(~finite)} of {len(images)} hold NaN "
+                f"{name}: images must be finite, but {np.sum(~finite)} of {len(images)} hold NaN "
                 f"or infinity (the first is example {first})"
             )
     return data

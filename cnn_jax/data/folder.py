@@ -163,9 +163,10 @@ def _class_folders(root: Path) -> tuple[str, ...]:
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     loose = [entry.name for entry in entries if entry.is_file() and _is_picture(entry.name)]
     if not classes:
+        also = "" if loose else ", or IDX files, or CIFAR's files"
         raise ValueError(
-            f"{root}: expected one folder of pictures for each class, but there are no folders in "
-            "it" + (f", only pictures such as {loose[0]}" if loose else "")
+            f"{root}: expected one folder of pictures for each class{also}, but there are no "
+            "folders in it" + (f", only pictures such as {loose[0]}" if loose else "")
         )
     if loose:
         raise ValueError(

@@ -22,7 +22,14 @@ from jax.typing import ArrayLike
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.rows import Rows, RowSource
-from cnn_jax.data.source import InMemory, Source, check_class_names, check_labels, check_memory
+from cnn_jax.data.source import (
+    InMemory,
+    Source,
+    check_class_names,
+    check_labels,
+    check_memory,
+    read_class_names,
+)
 
 _KINDS = {
     0x08: np.dtype("u1"),
@@ -67,9 +74,11 @@ def read_idx(path: Path_) -> np.ndarray:
     """
     with _open(path) as file:
         header = _read_header(path, file)
-        if not is_compressed(path):
+        if is_compressed(path):
+            check_memory(path, header.content, "expected fewer, or the file without compression")
+        else:
             _check_length(path, header)
-        check_memory(path, header.content)
+            check_memory(path, header.content)
         content = file.read(header.content)
         if len(content) < header.content:
             raise _wrong_length(path, header, len(content))
@@ -181,6 +190,8 @@ def idx_source(pair: Pair, class_names: Sequence[str] | None = None) -> Source:
         )
     if header.dtype.kind != "f" and header.dtype != np.uint8:
         raise ValueError(f"{pair.images}: expected uint8 or floats, got {header.dtype.name}")
+    if not is_compressed(pair.images):
+        _check_length(pair.images, header)
     labels = _read_labels(pair, header.shape[0])
     names = _class_names(pair, labels, class_names)
     labels = check_labels(pair.labels, labels, names)
@@ -192,8 +203,7 @@ def idx_source(pair: Pair, class_names: Sequence[str] | None = None) -> Source:
         images = read_idx(pair.images).reshape(-1, *shape)
         if images.dtype != np.uint8:
             images = images.astype(np.float32)
-        return InMemory(Dataset(images, labels, names))
-    _check_length(pair.images, header)
+        return InMemory(Dataset(images, labels, names), pair.images)
     rows = Rows(str(pair.images), header.size, header.dtype, header.shape[1:], header.shape[0])
     dtype = np.dtype(np.uint8 if header.dtype == np.uint8 else np.float32)
     return RowSource([rows], labels, names, shape, dtype=dtype)
@@ -222,7 +232,8 @@ def _open(path: Path_) -> Iterator[IO[bytes] | gzip.GzipFile]:
             yield file
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(
-            f"{os.fspath(path)}: the gzip data is broken or cut off: {error}"
+            f"{os.fspath(path)}: the gzip data is broken or cut off: {error}; expected a whole "
+            "gzip file"
         ) from None
 
 
@@ -230,7 +241,7 @@ def _read_header(path: Path_, file: IO[bytes] | gzip.GzipFile) -> Header:
     start = file.read(4)
     if len(start) < 4:
         raise ValueError(
-            f"{os.fspath(path)}: expected an IDX file, but there are only {len(start)} bytes"
+            f"{os.fspath(path)}: expected an IDX file, but there are {len(start)} bytes"
         )
     if start[:2] != b"\0\0" or start[2] not in _KINDS or start[3] == 0:
         raise ValueError(
@@ -239,7 +250,10 @@ def _read_header(path: Path_, file: IO[bytes] | gzip.GzipFile) -> Header:
         )
     dimensions = file.read(4 * start[3])
     if len(dimensions) < 4 * start[3]:
-        raise ValueError(f"{os.fspath(path)}: cut off within its {start[3]} dimensions")
+        raise ValueError(
+            f"{os.fspath(path)}: cut off: expected {start[3]} dimensions of 4 bytes each, but "
+            f"there are {len(dimensions)} bytes"
+        )
     shape = struct.unpack(f">{start[3]}I", dimensions)
     return Header(_KINDS[start[2]], shape, 4 + 4 * start[3])
 
@@ -283,9 +297,5 @@ def _class_names(
         return check_class_names(class_names)
     file = pair.labels.with_name(_NAMES)
     if file.is_file():
-        lines = file.read_text(encoding="utf-8").splitlines()
-        try:
-            return check_class_names([line.strip() for line in lines if line.strip()])
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
+        return read_class_names(file)
     return tuple(str(i) for i in range(int(labels.max(initial=0)) + 1))

@@ -1,5 +1,6 @@
 """Pictures and labels in NumPy's `.npz` files."""
 
+import math
 import os
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ _SPELLINGS = {
     "validation": (("val_images", "val_labels"), ("validation_images", "validation_labels")),
     "test": (("test_images", "test_labels"), ("x_test", "y_test")),
 }
+_EXPECTED = "expected a whole file as numpy.savez writes it"
 _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, ValueError)
 
 Path_ = str | os.PathLike[str]
@@ -56,16 +58,18 @@ def npz_source(
     spelling = next(((i, j) for i, j in _SPELLINGS[part] if i in names), None)
     if spelling is None or spelling[1] not in names:
         missing = _SPELLINGS[part][0][0] if spelling is None else spelling[1]
+        pairs = _SPELLINGS[part] if spelling is None else (spelling,)
+        expected = ", or ".join(f"{images} and {labels}" for images, labels in pairs)
         raise ValueError(
             f"{os.fspath(path)}: there is no array {missing!r}; it holds "
-            f"{', '.join(sorted(names)) or 'nothing'}"
+            f"{', '.join(sorted(names)) or 'nothing'}; expected {expected}"
         )
     labels = _labels(path, spelling[1])
     names_found = _names(path, names, labels, class_names)
     labels = check_labels(path, labels, names_found)
     rows = _find_rows(path, spelling[0])
     if rows is None:
-        return InMemory(_in_memory(path, spelling, labels, names_found))
+        return InMemory(_in_memory(path, spelling, labels, names_found), path)
     _check_images(path, spelling, (rows.count, *rows.shape), labels)
     dtype = np.dtype(np.uint8 if rows.dtype == np.uint8 else np.float32)
     shape = _picture_shape(rows.shape)
@@ -75,9 +79,12 @@ def npz_source(
 def _members(path: Path_) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
-            return {name.removesuffix(".npy") for name in archive.namelist()}
+            names = archive.namelist()
+            return {name.removesuffix(".npy") for name in names if name.endswith(".npy")}
     except zipfile.BadZipFile as error:
-        raise ValueError(f"{os.fspath(path)}: not a .npz file, or cut off ({error})") from None
+        raise ValueError(
+            f"{os.fspath(path)}: not a .npz file, or cut off ({error}); {_EXPECTED}"
+        ) from None
 
 
 def _find_rows(path: Path_, name: str) -> Rows | None:
@@ -91,8 +98,12 @@ def _find_rows(path: Path_, name: str) -> Rows | None:
             header = file.tell()
     if fortran or not shape or 0 in shape or (dtype.kind != "f" and dtype != np.uint8):
         return None
-    if dtype.itemsize * int(np.prod(shape, dtype=object)) != member.file_size - header:
-        raise ValueError(f"{os.fspath(path)}: the array {name!r} does not have the bytes it should")
+    expected = dtype.itemsize * math.prod(shape)
+    if expected != member.file_size - header:
+        raise ValueError(
+            f"{os.fspath(path)}: the array {name!r} is broken: expected {expected} bytes for "
+            f"{dtype} of shape {list(shape)}, but there are {member.file_size - header}"
+        )
     with open(path, "rb") as file:
         # The local header repeats the name and may pad: its two lengths stand at byte 26.
         file.seek(member.header_offset + 26)
@@ -110,7 +121,7 @@ def _read_header(path: Path_, name: str, file: IO[bytes]) -> tuple[tuple[int, ..
             read = np.lib.format.read_array_header_2_0
         return read(file)
     except _BROKEN as error:
-        raise ValueError(f"{os.fspath(path)}: the array {name!r} is broken: {error}") from None
+        raise _broken(path, name, error) from None
 
 
 def _read(path: Path_, name: str) -> np.ndarray:
@@ -121,12 +132,17 @@ def _read(path: Path_, name: str) -> np.ndarray:
             f"{os.fspath(path)}: the array {name!r} holds pickled objects, which are never read; "
             "expected numbers or text"
         )
-    check_memory(path, dtype.itemsize * int(np.prod(shape, dtype=object)))
+    advice = "expected fewer, or uint8 or floats that numpy.savez wrote, which can be streamed"
+    check_memory(path, dtype.itemsize * math.prod(shape), advice)
     try:
         with np.load(path, allow_pickle=False) as file:
             return file[name]
     except (*_BROKEN, MemoryError) as error:
-        raise ValueError(f"{os.fspath(path)}: the array {name!r} is broken: {error}") from None
+        raise _broken(path, name, error) from None
+
+
+def _broken(path: Path_, name: str, error: BaseException) -> ValueError:
+    return ValueError(f"{os.fspath(path)}: the array {name!r} is broken: {error}; {_EXPECTED}")
 
 
 def _labels(path: Path_, name: str) -> np.ndarray:

@@ -29,16 +29,18 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
             return _PlainUnpickler(file, encoding="bytes").load()
         except _ForbiddenError as error:
             raise ValueError(
-                f"{os.fspath(path)}: the pickle names {error}, which plain data has no need of; "
-                "nothing in it was executed"
+                f"{os.fspath(path)}: the pickle names {error}; expected numbers, text and arrays "
+                "alone; nothing in it was executed"
             ) from None
         except MemoryError:
-            raise ValueError(f"{os.fspath(path)}: the pickle is broken: it is too large") from None
+            raise ValueError(
+                f"{os.fspath(path)}: the pickle is broken: expected one that fits in memory"
+            ) from None
         # What a broken pickle raises depends on where it is broken.
         except Exception as error:
             raise ValueError(
-                f"{os.fspath(path)}: not a pickle of plain data, or cut off "
-                f"({type(error).__name__}: {error})"
+                f"{os.fspath(path)}: damaged, or not a pickle; expected a whole one of numbers, "
+                f"text and arrays ({type(error).__name__}: {error})"
             ) from None
 
 

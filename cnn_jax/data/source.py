@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -36,15 +37,15 @@ class Source(Protocol):
 
 
 class InMemory:
-    """A `Dataset` as a `Source`.
+    """A `Dataset` as a `Source`; `name` is what messages call it.
 
     >>> import cnn_jax as cnn
     >>> InMemory(cnn.data.digits()).read(np.array([3, 1])).shape
     (2, 8, 8, 1)
     """
 
-    def __init__(self, data: Dataset) -> None:
-        check(data)
+    def __init__(self, data: Dataset, name: str | os.PathLike[str] = "dataset") -> None:
+        check(data, name=os.fspath(name))
         # NumPy views: indexing device arrays would compile and copy for every batch.
         self.images = np.asarray(data.images)
         self.labels = np.asarray(data.labels, np.int32)
@@ -135,11 +136,15 @@ def read_all(source: Source, name: str | os.PathLike[str] = "data") -> Dataset:
     for start in range(0, size, BLOCK):
         stop = min(start + BLOCK, size)
         images[start:stop] = source.read(np.arange(start, stop))
-    return check(Dataset(images, source.labels, source.class_names))
+    return check(Dataset(images, source.labels, source.class_names), name=os.fspath(name))
 
 
-def check_memory(name: str | os.PathLike[str], needed: int) -> None:
-    """Raise `ValueError` for data that can't fit in this machine's memory."""
+def check_memory(
+    name: str | os.PathLike[str],
+    needed: int,
+    advice: str = "stream them instead of loading them",
+) -> None:
+    """Raise `ValueError`, with `advice`, for data that can't fit in this machine's memory."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
@@ -147,7 +152,7 @@ def check_memory(name: str | os.PathLike[str], needed: int) -> None:
     if needed > memory:
         raise ValueError(
             f"{os.fspath(name)}: the pictures take {needed / 2**30:.3g} GiB and this machine has "
-            f"{memory / 2**30:.3g} GiB of memory; stream them instead of loading them"
+            f"{memory / 2**30:.3g} GiB of memory; {advice}"
         )
 
 
@@ -162,6 +167,15 @@ def check_labels(
             f"expected 0..{len(class_names) - 1} for {len(class_names)} classes"
         )
     return labels.astype(np.int32)
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Return the class names in a text file, one a line, or say what is wrong with it."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return check_class_names([line.strip() for line in lines if line.strip()])
+    except ValueError as error:  # text that is not UTF-8 as well
+        raise ValueError(f"{path}: expected a class name on each line: {error}") from None
 
 
 def check_class_names(class_names: Sequence[str]) -> tuple[str, ...]:

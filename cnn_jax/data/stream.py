@@ -10,6 +10,7 @@ threads or workers, so a number is all that is needed to go on where a run was c
 
 import operator
 import sys
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator
@@ -258,6 +259,8 @@ def _close(sources: list[Any]) -> None:
 def _prepare_worker(index: int, count: int) -> None:
     # A worker decodes with NumPy alone; should anything in it use JAX, then not the accelerator.
     jax.config.update("jax_platforms", "cpu")
+    # Pictures of a size that pillow warns of are refused with an error of our own.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
 
 
 def _let_grain_read_its_flags() -> None:

@@ -19,6 +19,7 @@ from flax import traverse_util
 
 from cnn_jax.export.files import check_free
 from cnn_jax.train.files import replacing
+from cnn_jax.train.parameters import check_same_arrays
 
 _FORMAT, _DIGEST = "cnn_jax parameters 1", "sha256"
 
@@ -80,19 +81,22 @@ def load_safetensors(
     ours = texts.pop("format", None) == _FORMAT
     if not ours and expected is None:
         raise ValueError(
-            f"{path}: not parameters that cnn_jax wrote; expected the metadata to hold "
+            f"{path}: not parameters that cnn_jax wrote: expected the metadata to hold "
             f"format={_FORMAT!r}"
         )
     if not ours:
         texts = {}
     elif texts.pop(_DIGEST, None) != _digest(arrays):
-        raise ValueError(f"{path}: damaged: the arrays are not as they were written")
+        raise ValueError(
+            f"{path}: damaged: the arrays are not as they were written; expected those whose "
+            f"{_DIGEST} the metadata holds"
+        )
     if expected is not None:
-        _check_same(path, arrays, _named(expected))
+        check_same_arrays(path, _kinds(arrays), _kinds(_named(expected)))
     try:
         metadata = {name: json.loads(text) for name, text in texts.items()}
     except ValueError as error:
-        raise ValueError(f"{path}: damaged: its metadata is not JSON ({error})") from error
+        raise ValueError(f"{path}: damaged: expected metadata in JSON ({error})") from error
     tree = {name: jnp.asarray(array) for name, array in arrays.items()}
     return traverse_util.unflatten_dict(tree, sep="."), metadata
 
@@ -122,7 +126,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return arrays, dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
-        raise ValueError(f"{path}: damaged, or not a safetensors file ({error})") from error
+        raise ValueError(f"{path}: damaged: expected a whole safetensors file ({error})") from error
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -133,14 +137,8 @@ def _digest(arrays: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _check_same(path: Path, found: Mapping[str, np.ndarray], expected: Mapping[str, Any]) -> None:
-    for name in sorted(found.keys() | expected.keys()):
-        there = _form(found[name]) if name in found else "absent"
-        wanted = _form(expected[name]) if name in expected else "none"
-        if there != wanted:
-            raise ValueError(
-                f"{path}: not of this model: {name} is {there}, but the model has {wanted}"
-            )
+def _kinds(arrays: Mapping[str, Any]) -> dict[str, str]:
+    return {name: _form(array) for name, array in arrays.items()}
 
 
 def _form(array: Any) -> str:

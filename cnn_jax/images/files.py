@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -170,32 +172,45 @@ def resize(pictures: Any, size: tuple[int, int]) -> np.ndarray:
 
 
 def _open(path: str | os.PathLike[str], data: bytes) -> Image.Image:
-    try:
+    with _decoding(path):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"{os.fspath(path)}: the picture is too large: {error}") from None
-    except Image.UnidentifiedImageError:
-        raise ValueError(
-            f"{os.fspath(path)}: not a picture: expected one of {', '.join(FORMATS)}"
-        ) from None
-    except _BROKEN as error:
-        raise ValueError(f"{os.fspath(path)}: the picture is broken: {error}") from None
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
-        raise ValueError(
-            f"{os.fspath(path)}: the picture is too large: {image.height} x {image.width} pixels, "
-            f"more than {limit} (PIL.Image.MAX_IMAGE_PIXELS)"
-        )
+        raise _too_large(path, f"{image.height} x {image.width}")
     return image
 
 
 def _upright(path: str | os.PathLike[str], image: Image.Image) -> Image.Image:
     """Decode the pixels and turn them as the camera's note says."""
-    try:
+    with _decoding(path):
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _decoding(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one form what pillow says of a file that is no picture that it can decode."""
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\d+", str(error))
+        raise _too_large(path, found[0] if found else "too many") from None
+    except Image.UnidentifiedImageError:
+        raise ValueError(
+            f"{os.fspath(path)}: not a picture: expected one of {', '.join(FORMATS)}"
+        ) from None
     except _BROKEN as error:
-        raise ValueError(f"{os.fspath(path)}: the picture is broken: {error}") from None
+        raise ValueError(
+            f"{os.fspath(path)}: the picture is broken: {error}; expected a whole file in one of "
+            f"the formats {', '.join(FORMATS)}"
+        ) from None
+
+
+def _too_large(path: str | os.PathLike[str], pixels: str) -> ValueError:
+    return ValueError(
+        f"{os.fspath(path)}: the picture is too large: it claims {pixels} pixels; expected at most "
+        f"{Image.MAX_IMAGE_PIXELS} (PIL.Image.MAX_IMAGE_PIXELS)"
+    )
 
 
 def _pixels(

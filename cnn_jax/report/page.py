@@ -17,7 +17,7 @@ from cnn_jax import plots
 from cnn_jax.plots.style import BLUE, FAINT, GRID, INK, ORANGE
 from cnn_jax.report.style import STYLE
 from cnn_jax.train.files import read_json, read_lines, replacing
-from cnn_jax.train.run import FORMAT
+from cnn_jax.train.run import read_config
 
 # What the pictures of a run folder show, in the order of the page.
 _PICTURES = {
@@ -77,11 +77,7 @@ def write_report(
     (True, False)
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder}: not a run folder (there is no config.json in it)")
-    config = read_json(folder / "config.json", "a run's configuration")
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{folder / 'config.json'}: not a run's configuration")
+    config = read_config(folder)
     history = read_lines(folder / "metrics.jsonl", "one JSON object on each line")
     if result is None and (folder / "result.json").is_file():
         result = read_json(folder / "result.json", "a run's result")

@@ -120,7 +120,7 @@ def remove(path: Path) -> None:
 
 
 def read_json(path: Path, expected: str) -> Any:
-    """Return the value in a JSON file, or raise `ValueError` naming the file and what it is not."""
+    """Return the value in a JSON file, or raise `ValueError` naming the file and `expected`."""
     return _read(path, expected, json.loads)
 
 
@@ -133,7 +133,7 @@ def _read(path: Path, expected: str, parse: Callable[[str], Any]) -> Any:
     try:
         return parse(path.read_text(encoding="utf-8"))
     except ValueError as error:  # not UTF-8, or not JSON
-        raise ValueError(f"{path}: not {expected} ({error})") from error
+        raise ValueError(f"{path}: damaged: expected {expected} ({error})") from error
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -24,6 +24,7 @@ from cnn_jax.train.files import read_json, remove, replacing, write_json
 
 _MANIFEST = "manifest.json"
 _NOTES = "notes.json"
+_LIST = "a list of arrays and checksums"
 _KIND = re.compile(r"([a-z0-9_]+)\[([0-9,]*)\]")
 
 
@@ -100,15 +101,25 @@ def load_tree(path: Path, expected: Any, *, under: str = "") -> Any:
     arrays = _checked(path)
     there = {name.removeprefix(under): arrays[name] for name in arrays if name.startswith(under)}
     wanted = {name: _kind(leaf) for name, leaf in _by_name(expected).items()}
-    for name in sorted(there.keys() | wanted.keys()):
-        if there.get(name) != wanted.get(name):
-            raise ValueError(
-                f"{path}: not of this model: {name} is {there.get(name, 'absent')}, "
-                f"but the model has {wanted.get(name, 'none')}"
-            )
+    check_same_arrays(path, there, wanted)
     found = _restore(path, arrays)
     leaves = [found[under + name] for name in wanted]
     return jax.tree.unflatten(jax.tree.structure(expected), leaves)
+
+
+def check_same_arrays(path: Path, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raise `ValueError` unless the names and kinds of the arrays in a file are the wanted ones.
+
+    >>> check_same_arrays(Path("parameters"), {"bias": "float32[2]"}, {"bias": "float32[3]"})
+    Traceback (most recent call last):
+    ValueError: parameters: of another model: expected float32[3] as bias, found float32[2]
+    """
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(
+                f"{path}: of another model: expected {wanted.get(name, 'nothing')} as {name}, "
+                f"found {found.get(name, 'nothing')}"
+            )
 
 
 def load_notes(path: Path) -> Any:
@@ -119,11 +130,13 @@ def load_notes(path: Path) -> Any:
 def _checked(path: Path) -> dict[str, str]:
     """Return the kind of every array, once every file is known to be as it was written."""
     if not path.is_dir():
-        raise FileNotFoundError(f"{path}: no parameters; the run did not get to its end")
+        raise FileNotFoundError(
+            f"{path}: no parameters; expected the folder that a run has at its end"
+        )
     if not (path / _MANIFEST).is_file():
-        raise DamagedError(f"{path}: damaged, or no parameters (there is no {_MANIFEST} in it)")
+        raise DamagedError(f"{path}: damaged, or no parameters: expected {_MANIFEST} in it")
     try:
-        manifest = read_json(path / _MANIFEST, "a list of arrays and checksums")
+        manifest = read_json(path / _MANIFEST, _LIST)
     except ValueError as error:
         raise DamagedError(str(error)) from error
     there, checksums = (
@@ -136,11 +149,14 @@ def _checked(path: Path) -> dict[str, str]:
         or not isinstance(checksums, dict)
         or not all(isinstance(kind, str) and _KIND.fullmatch(kind) for kind in there.values())
     ):
-        raise DamagedError(f"{path / _MANIFEST}: not a list of arrays and checksums")
+        raise DamagedError(f"{path / _MANIFEST}: damaged: expected {_LIST}")
     found = _checksums(path)
     for name in sorted(found.keys() | checksums.keys()):
         if found.get(name) != checksums.get(name):
-            raise DamagedError(f"{path}: damaged: {name} is not as it was written")
+            raise DamagedError(
+                f"{path}: damaged: {name} is not as it was written; expected the file that "
+                f"{_MANIFEST} lists"
+            )
     return there
 
 

@@ -176,7 +176,7 @@ def reopen(path: str | Path) -> tuple[RunWriter, dict[str, Any]]:
     finished and for a configuration that is damaged.
     """
     path = Path(path)
-    config = _config(path)
+    config = read_config(path)
     result = path / "result.json"
     if result.is_file():
         found = read_json(result, "a run's result")
@@ -199,10 +199,10 @@ def load(path: str | Path, *, best: bool = False) -> Run:
 
     >>> load("no/such/run")
     Traceback (most recent call last):
-    FileNotFoundError: no/such/run: not a run folder (there is no config.json in it)
+    FileNotFoundError: no/such/run: no such folder; expected the folder of a run
     """
     path = Path(path)
-    config = _config(path)
+    config = read_config(path)
     try:
         model = make_model(config["model"]["name"], config["model"]["classes"])
         shape = tuple(config["input_shape"])
@@ -210,7 +210,9 @@ def load(path: str | Path, *, best: bool = False) -> Run:
         expected = jax.eval_shape(lambda key: model.init(key, shape), jax.random.key(0))
         classifier(model, normalisation, _dtype(config))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path / 'config.json'}: no usable model in it ({error})") from error
+        raise ValueError(
+            f"{path / 'config.json'}: no usable model in it: {what_is_missing(error)}"
+        ) from error
     history = read_lines(path / "metrics.jsonl", "one JSON object on each line")
     result = path / "result.json"
     return Run(
@@ -224,13 +226,29 @@ def load(path: str | Path, *, best: bool = False) -> Run:
     )
 
 
-def _config(path: Path) -> dict[str, Any]:
-    if not (path / "config.json").is_file():
-        raise FileNotFoundError(f"{path}: not a run folder (there is no config.json in it)")
-    config = read_json(path / "config.json", "a run's configuration")
+def read_config(path: Path) -> dict[str, Any]:
+    """Return what `config.json` in a run folder holds.
+
+    Raises `FileNotFoundError` where there is none, and `ValueError` where it is no run's.
+    """
+    file = path / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such folder; expected the folder of a run")
+    if not file.is_file():
+        raise FileNotFoundError(f"{path}: not a run folder; expected config.json in it")
+    config = read_json(file, "a run's configuration")
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path / 'config.json'}: not a run's configuration of format {FORMAT!r}")
+        raise ValueError(f"{file}: expected a run's configuration of format {FORMAT!r}")
     return config
+
+
+def what_is_missing(error: Exception) -> str:
+    """Say what an error found wrong in a configuration; a `KeyError` says only a name.
+
+    >>> what_is_missing(KeyError("model"))
+    "expected 'model'"
+    """
+    return f"expected {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _parameters(path: Path, expected: Any, best: bool) -> Any:

@@ -76,8 +76,14 @@ def test_wrong_data_and_runs_are_one_line(digits_run, tmp_path, complaint):
     def said(*arguments, status=2):
         return complaint("evaluate", *arguments, "--no-cpu-kernels", status=status)
 
-    assert said(tmp_path, status=1) == (
-        f"{tmp_path}: not a run folder (there is no config.json in it)"
+    assert said(tmp_path, status=1) == f"{tmp_path}: not a run folder; expected config.json in it"
+    assert said(tmp_path / "none", status=1) == (
+        f"{tmp_path / 'none'}: no such folder; expected the folder of a run"
+    )
+    (tmp_path / "notes.txt").touch()
+    assert said(tmp_path / "notes.txt", status=1) == (
+        f"{tmp_path / 'notes.txt'}: not a run; expected the folder of one, or a .safetensors file "
+        "that cnn-jax export made"
     )
     assert said(digits_run, "--part", "test") == (
         "--part: the run's data has no part 'test'; it has train, validation"
@@ -95,5 +101,5 @@ def test_wrong_data_and_runs_are_one_line(digits_run, tmp_path, complaint):
         tmp_path / "wide.npz", images=np.zeros((2, 8, 8, 3), np.uint8), labels=np.array([0, 1])
     )
     assert said(digits_run, "--data", tmp_path / "wide.npz") == (
-        f"{tmp_path / 'wide.npz'}: the pictures are 8 x 8 x 3, but the run's are 8 x 8 x 1"
+        f"{tmp_path / 'wide.npz'}: the pictures are 8 x 8 x 3; expected 8 x 8 x 1, as the run's are"
     )

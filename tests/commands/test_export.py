@@ -71,14 +71,15 @@ def test_a_file_of_parameters_serves_as_a_run(digits_run, tmp_path, capsys, comp
     assert complaint("evaluate", path, "--no-cpu-kernels", status=2) == (
         f"{path}: a file of parameters has no data of its own; pass --data"
     )
+    assert cli.main(["export", str(path), "--platform", "cpu"]) == 0
+    assert (tmp_path / "model.stablehlo").is_file()
     params, metadata = cnn.export.load_safetensors(path)
     export = cnn.export.save_safetensors
     export(path, params, {**metadata, "input_shape": [8, 9, 1]}, overwrite=True)
     assert complaint("predict", path, "x.png", "--no-cpu-kernels", status=1) == (
-        f"{path}: not of this model: dense_0.kernel is float32[64,10], but the model has "
-        "float32[72,10]"
+        f"{path}: of another model: expected float32[72,10] as dense_0.kernel, found float32[64,10]"
     )
     export(path, params, {"class_names": ["a"]}, overwrite=True)
     assert complaint("predict", path, "x.png", "--no-cpu-kernels", status=1) == (
-        f"{path}: no usable model in its metadata ('input_shape')"
+        f"{path}: no usable model in its metadata: expected 'input_shape'"
     )

@@ -154,12 +154,18 @@ def empty_class(path):
     return path
 
 
-def bomb(path):
-    """A picture that says of itself that it has 3,600,000,000 pixels."""
+def one_class(path):
+    (path / "owl").mkdir(parents=True)
+    Image.new("L", (4, 4)).save(path / "owl" / "1.png")
+    return path
+
+
+def bomb(path, side=60_000):
+    """A picture that says of itself that it has `side` squared pixels."""
     folder(path)
     name = path / "cat" / "0.png"
     content = bytearray(name.read_bytes())
-    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[16:24] = struct.pack(">II", side, side)
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     name.write_bytes(content)
     return path
@@ -185,7 +191,22 @@ def bomb(path):
         ),
         (lambda path: folder(path, form="RGBA"), 2, r"0\.png: .*\(--background does so\)"),
         (empty_class, 2, "owl: the class 'owl' has no pictures: there is nothing; expected files"),
-        (bomb, 2, r"cat/0\.png: .*3600000000"),
+        (
+            bomb,
+            2,
+            r"cat/0\.png: the picture is too large: it claims 3600000000 pixels; expected at most "
+            r"\d+ \(PIL\.Image\.MAX_IMAGE_PIXELS\)$",
+        ),
+        (
+            lambda path: bomb(path, 10_000),
+            2,
+            r"cat/0\.png: the picture is too large: it claims 10000 x 10000 pixels; expected",
+        ),
+        (
+            one_class,
+            2,
+            "data: there is one class, 'owl'; expected two or more to tell apart$",
+        ),
         (
             lambda path: npz(path.with_suffix(".npz"), test_images=pictures(20, 6, 5, 3)),
             2,

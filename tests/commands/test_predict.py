@@ -92,5 +92,5 @@ def test_runs_that_can_not_see_pictures(digits_run, complaint, tmp_path):
     )
     (digits_run / "config.json").write_text("{")
     assert complaint(*PREDICT, digits_run, "x.png", status=1).startswith(
-        f"{digits_run / 'config.json'}: not a run's configuration ("
+        f"{digits_run / 'config.json'}: damaged: expected a run's configuration ("
     )

@@ -15,10 +15,10 @@ def test_a_page_for_any_run(digits_run, capsys):
 
 def test_no_run_no_page(digits_run, tmp_path, complaint):
     assert complaint("report", tmp_path, "--no-cpu-kernels", status=1) == (
-        f"{tmp_path}: not a run folder (there is no config.json in it)"
+        f"{tmp_path}: not a run folder; expected config.json in it"
     )
     (digits_run / "config.json").write_text("[]")
     assert complaint("report", digits_run, "--no-cpu-kernels", status=1) == (
-        f"{digits_run / 'config.json'}: not a run's configuration"
+        f"{digits_run / 'config.json'}: expected a run's configuration of format 'cnn_jax run 1'"
     )
     assert not (digits_run / "report.html").exists()

@@ -164,15 +164,16 @@ def test_damaged_checkpoints(tmp_path, capsys, interrupt_at, whole):
         shutil.copytree(saved, folder)
 
     alone = "; there is no other checkpoint that is whole"
-    truncated = f": damaged: {data.relative_to(newest)} is not as it was written{alone}"
+    changed = "is not as it was written; expected the file that manifest.json lists"
+    truncated = f": damaged: {data.relative_to(newest)} {changed}{alone}"
     refused(lambda: data.write_bytes(data.read_bytes()[:-1]), truncated)
     refused(
         lambda: (newest / "notes.json").write_text("{}"),
-        f": damaged: notes.json is not as it was written{alone}",
+        f": damaged: notes.json {changed}{alone}",
     )
     refused(
         lambda: (newest / "manifest.json").unlink(),
-        rf": damaged, or no parameters \(there is no manifest.json in it\){alone}",
+        rf": damaged, or no parameters: expected manifest.json in it{alone}",
     )
 
     def from_another(model, shape):
@@ -182,7 +183,7 @@ def test_damaged_checkpoints(tmp_path, capsys, interrupt_at, whole):
 
     refused(
         lambda: from_another(cnn.serial(cnn.flatten, cnn.dense(3)), (8, 8, 1)),
-        r": not of this model: state/key is absent, but the model has uint32\[2\]",
+        r": of another model: expected uint32\[2\] as state/key, found nothing",
     )
     # The one before stands in for a damaged one.
     data.write_bytes(data.read_bytes()[:-1])
@@ -208,7 +209,7 @@ def test_a_run_without_a_checkpoint_begins_anew(tmp_path, interrupt_at, whole, c
 def test_what_cannot_be_resumed(tmp_path, capsys, interrupt_at):
     resume = ["train", "--resume", str(tmp_path / "run")]
     assert complaint(capsys, resume, 1) == (
-        f"{tmp_path / 'run'}: not a run folder (there is no config.json in it)"
+        f"{tmp_path / 'run'}: no such folder; expected the folder of a run"
     )
     assert complaint(capsys, [*resume, "--epochs", "3"], 2) == (
         "--resume goes on with the settings of the run; --epochs can't be given"

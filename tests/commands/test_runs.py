@@ -1,6 +1,7 @@
 """`cnn-jax runs`: runs side by side, damaged ones among them."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -45,8 +46,10 @@ def test_the_best_come_first_and_the_damaged_last(folder, capsys):
     better, digits = rows[:2]
     assert (better["accuracy"], better["epochs"], better["data"]) == (0.99, 1, "digits")
     assert (digits["learning_rate"], digits["parameters"], digits["seconds"]) == (0.05, 650, 1.5)
-    assert rows[4]["error"].startswith(f"{folder}/cut [bold]/metrics.jsonl: not one JSON object")
-    assert rows[5]["error"] == f"{folder}/foreign/config.json: not a run's configuration"
+    damaged = "damaged: expected one JSON object on each line ("
+    assert rows[4]["error"].startswith(f"{folder}/cut [bold]/metrics.jsonl: {damaged}")
+    wanted = "expected a run's configuration of format 'cnn_jax run 1'"
+    assert rows[5]["error"] == f"{folder}/foreign/config.json: {wanted}"
 
 
 def test_the_best_of_a_sweep_is_found(folder, capsys):
@@ -70,7 +73,19 @@ def test_the_table_names_every_run(folder, capsys):
     shown = capsys.readouterr().out
     for name in ("better", "digits", "worse", "unfinished", "foreign", "99.00%", "50.00%"):
         assert name in shown
-    assert f"cut [bold]: {folder}/cut [bold]/metrics.jsonl: not one JSON object" in shown
+    assert (
+        f"cut [bold]: {folder}/cut [bold]/metrics.jsonl: damaged: expected one JSON object" in shown
+    )
+
+
+def test_the_table_fits_a_narrow_terminal(folder, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    config = json.loads((folder / "better" / "config.json").read_text())
+    settings = {**config["settings"], "data": "/home/somebody/pictures/of/pets"}
+    (folder / "better" / "config.json").write_text(json.dumps({**config, "settings": settings}))
+    assert cli.main(["runs", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"better +finished +small +pets +0.05 +0 +1 +99.00% +\d\.\d{4}", lines[2])
 
 
 def test_no_runs(tmp_path, complaint):

@@ -125,11 +125,45 @@ def test_missing_files(binary10, raises):
     )
     with raises(FileNotFoundError, message):
         cnn.data.cifar_source(binary10)
+
+
+def test_names_that_were_left_behind(binary10, tmp_path):
     (binary10 / "batches.meta.txt").unlink()
-    message = f"{binary10}: batches.meta.txt, which names the classes, is missing"
-    with raises(FileNotFoundError, message):
-        cnn.data.cifar_source(binary10, "test")
-    assert cnn.data.cifar_source(binary10, "test", class_names=NAMES10).labels.tolist() == [3, 0]
+    names = cnn.data.cifar_source(binary10).class_names
+    assert (len(names), names[:2], names[-1]) == (10, ("airplane", "automobile"), "truck")
+    assert cnn.data.cifar_source(binary10, "test", class_names=NAMES10).class_names[4] == "deer"
+
+
+def test_fine_and_coarse_names_that_were_left_behind(binary100):
+    for file in binary100.glob("*.txt"):
+        file.unlink()
+    fine = cnn.data.cifar_source(binary100).class_names
+    coarse = cnn.data.cifar_source(binary100, labels="coarse").class_names
+    # Published in the order of the alphabet.
+    assert (len(fine), fine[0], fine[53], fine[-1]) == (100, "apple", "orange", "worm")
+    assert (len(coarse), coarse[4], coarse[-1]) == (20, "fruit_and_vegetables", "vehicles_2")
+    assert list(fine) == sorted(fine)
+    assert list(coarse) == sorted(coarse)
+
+
+def test_pickled_names_that_were_left_behind(pickled10):
+    (pickled10 / "batches.meta").unlink()
+    assert cnn.data.load(pickled10).class_names[0] == "airplane"
+
+
+def test_pickled_fine_names_that_were_left_behind(pickled100, raises):
+    (pickled100 / "meta").unlink()
+    assert cnn.data.load(pickled100).class_names[0] == "apple"
+    assert cnn.data.parts(pickled100) == ("train", "test")
+    (pickled100 / "test").write_text("no pickle, so this folder is of something else")
+    with raises(ValueError, f"{pickled100}: {NOTHING}"):
+        cnn.data.load(pickled100)
+
+
+NOTHING = (
+    "expected one folder of pictures for each class, or IDX files, or CIFAR's files, but there are "
+    "no folders in it"
+)
 
 
 def test_a_folder_without_cifar(tmp_path, raises):
@@ -174,28 +208,31 @@ def test_labels_out_of_range(binary10, raises):
         cnn.data.cifar_source(binary10)
 
 
+EACH_LINE = "expected a class name on each line"
+
+
 def test_names_that_are_no_names(binary10, raises):
     meta = binary10 / "batches.meta.txt"
     meta.write_text("cat\ncat\n")
-    with raises(ValueError, f"{meta}: class_names must differ, but 'cat' comes twice"):
+    with raises(ValueError, f"{meta}: {EACH_LINE}: class_names must differ, but 'cat' comes twice"):
         cnn.data.cifar_source(binary10)
     meta.write_text("\n")
-    with raises(ValueError, f"{meta}: class_names must name at least one class"):
+    with raises(ValueError, f"{meta}: {EACH_LINE}: class_names must name at least one class"):
         cnn.data.cifar_source(binary10)
     meta.write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=rf"^{meta}: 'utf-8' codec can't decode"):
+    with pytest.raises(ValueError, match=rf"^{meta}: {EACH_LINE}: 'utf-8' codec can't decode"):
         cnn.data.cifar_source(binary10)
 
 
 GOOD = {"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 1], "coarse_labels": [0, 1]}
 WRONG = {
     "a list": ([1, 2], "expected a pickled dict, got list"),
-    "no data": ({"fine_labels": [0]}, "there is no 'data' in the pickled dict"),
-    "no labels": ({"data": GOOD["data"]}, "there is no 'fine_labels' in the pickled dict"),
-    "no array": (GOOD | {"data": [0]}, "expected uint8 pixels under 'data'"),
+    "no data": ({"fine_labels": [0]}, "expected 'data' in the pickled dict"),
+    "no labels": ({"data": GOOD["data"]}, "expected 'fine_labels' in the pickled dict"),
+    "no array": (GOOD | {"data": [0]}, "expected an array of uint8 under 'data', got list"),
     "floats": (
         GOOD | {"data": GOOD["data"].astype(np.float32)},
-        "expected uint8 pixels under 'data'",
+        "expected an array of uint8 under 'data', got float32",
     ),
     "shape": (
         GOOD | {"data": np.zeros((2, 3071), np.uint8)},
@@ -233,10 +270,13 @@ def test_pickled_batches_that_are_none(pickled100, raises, name):
 def test_pickled_names_that_are_none(pickled100, raises):
     file = pickled100 / "meta"
     file.write_bytes(pickle.dumps({"fine_label_names": "apple"}))
-    with raises(ValueError, f"{file}: expected a list of names under 'fine_label_names'"):
+    with raises(
+        ValueError, f"{file}: expected a list of names under 'fine_label_names', got 'apple'"
+    ):
         cnn.data.cifar_source(pickled100)
     file.write_bytes(pickle.dumps({"fine_label_names": [1, 2]}))
-    with pytest.raises(ValueError, match=rf"^{file}: class_names must be a sequence of strings"):
+    refused = rf"^{file}: expected a list of names under 'fine_label_names': class_names must be a"
+    with pytest.raises(ValueError, match=refused):
         cnn.data.cifar_source(pickled100)
 
 
@@ -251,7 +291,7 @@ class Opens:
 def test_a_hostile_batch_runs_nothing(pickled100, tmp_path):
     file, mark = pickled100 / "train", tmp_path / "mark"
     file.write_bytes(pickle.dumps(GOOD | {"data": Opens(mark)}))
-    refused = rf"^{file}: the pickle names _?io\.open, which plain data has no need of; nothing in"
+    refused = rf"^{file}: the pickle names _?io\.open; expected numbers, text and arrays alone"
     with pytest.raises(ValueError, match=refused):
         cnn.data.load(pickled100)
     assert not mark.exists()

@@ -139,7 +139,8 @@ def test_an_unreadable_picture(pets, raises):
     path = folder / "dog" / "b.png"
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=rf"^{path}: the picture is broken: "):
+    ending = "; expected a whole file in one of the formats PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM"
+    with pytest.raises(ValueError, match=rf"^{path}: the picture is broken: .*{ending}$"):
         cnn.data.load(folder)
     path.write_bytes(b"")
     message = f"{path}: not a picture: expected one of PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM"
@@ -159,17 +160,18 @@ def test_a_decompression_bomb(pets, raises):
     path = folder / "dog" / "b.png"
     pixels = chunk(b"IDAT", zlib.compress(bytes(10**6)))
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b""))
-    with pytest.raises(ValueError, match=rf"^{path}: the picture is too large: ") as caught:
+    message = "it claims 1600000000 pixels; expected at most 89478485 (PIL.Image.MAX_IMAGE_PIXELS)"
+    with raises(ValueError, f"{path}: the picture is too large: {message}"):
         cnn.data.load(folder)
-    assert "\n" not in str(caught.value)
 
 
 def test_folders_without_classes(tmp_path, raises, save, noise):
-    message = f"{tmp_path}: expected one folder of pictures for each class, but there are no "
-    with raises(ValueError, message + "folders in it"):
+    message = f"{tmp_path}: expected one folder of pictures for each class"
+    none = ", but there are no folders in it"
+    with raises(ValueError, f"{message}, or IDX files, or CIFAR's files{none}"):
         cnn.data.load(tmp_path)
     save(tmp_path / "1.png", noise(2, 2))
-    with raises(ValueError, message + "folders in it, only pictures such as 1.png"):
+    with raises(ValueError, f"{message}{none}, only pictures such as 1.png"):
         cnn.data.load(tmp_path)
 
 

@@ -60,13 +60,16 @@ def test_every_cut_and_every_changed_byte_is_noticed(file):
     data = file.read_bytes()
     for length in range(0, len(data), 7):
         file.write_bytes(data[:length])
-        assert refusal(file, PARAMS).startswith("damaged, or not a safetensors file (")
+        assert refusal(file, PARAMS).startswith("damaged: expected a whole safetensors file (")
     header = 8 + int.from_bytes(data[:8], "little")
     for place in range(header, len(data)):
         changed = bytearray(data)
         changed[place] ^= 1
         file.write_bytes(changed)
-        assert refusal(file, PARAMS) == "damaged: the arrays are not as they were written"
+        assert refusal(file, PARAMS) == (
+            "damaged: the arrays are not as they were written; expected those whose sha256 the "
+            "metadata holds"
+        )
 
 
 def test_files_of_other_programs(tmp_path):
@@ -77,15 +80,15 @@ def test_files_of_other_programs(tmp_path):
     params, metadata = export.load_safetensors(path, wanted)
     assert (params["conv_0"]["kernel"].shape, metadata) == ((3, 3, 1, 2), {})
     assert refusal(path) == (
-        "not parameters that cnn_jax wrote; expected the metadata to hold "
+        "not parameters that cnn_jax wrote: expected the metadata to hold "
         "format='cnn_jax parameters 1'"
     )
     assert refusal(path, PARAMS) == (
-        "not of this model: conv_0.kernel is float32[3,3,1,2], but the model has bfloat16[3,3,1,2]"
+        "of another model: expected bfloat16[3,3,1,2] as conv_0.kernel, found float32[3,3,1,2]"
     )
     other = {**wanted, "dense_0": {"bias": jax.ShapeDtypeStruct((4,), np.float32)}}
     assert refusal(path, other) == (
-        "not of this model: dense_0.bias is absent, but the model has float32[4]"
+        "of another model: expected float32[4] as dense_0.bias, found nothing"
     )
 
 

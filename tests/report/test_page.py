@@ -116,7 +116,7 @@ def test_a_run_that_has_hardly_begun(folder):
 
 def test_damaged_folders(folder):
     (folder / "metrics.jsonl").write_text('{"epoch": 1')
-    with pytest.raises(ValueError, match="not one JSON object on each line") as caught:
+    with pytest.raises(ValueError, match="damaged: expected one JSON object") as caught:
         write_report(folder)
     assert str(caught.value).startswith(f"{folder / 'metrics.jsonl'}: ")
     assert not (folder / "report.html").exists()

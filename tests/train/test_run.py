@@ -202,25 +202,27 @@ def test_damaged_runs_are_refused(tmp_path):
         assert "\n" not in str(error.value)
 
     config.write_text(good[: len(good) // 2])
-    refused(rf"\A{re.escape(str(config))}: not a run's configuration \(")
+    refused(rf"\A{re.escape(str(config))}: damaged: expected a run's configuration \(")
     config.write_text("[1]")
-    refused(r"config\.json: not a run's configuration of format 'cnn_jax run 1'\Z")
+    refused(r"config\.json: expected a run's configuration of format 'cnn_jax run 1'\Z")
     config.write_text(good.replace('"small"', '"__import__"'))
-    refused(r"config\.json: no usable model in it \(model: unknown name '__import__'; the models")
+    refused(r"config\.json: no usable model in it: model: unknown name '__import__'; the models")
     config.write_text(good.replace('"model"', '"modell"'))
-    refused(r"config\.json: no usable model in it \('model'\)\Z")
+    refused(r"config\.json: no usable model in it: expected 'model'\Z")
 
     config.write_text(good.replace('"classes": 2', '"classes": 5'))
     refused(
-        r"parameters: not of this model: dense_0/bias is float32\[2\], "
-        r"but the model has float32\[5\]\Z"
+        r"parameters: of another model: expected float32\[5\] as dense_0/bias, "
+        r"found float32\[2\]\Z"
     )
     config.write_text(good.replace('"small"', '"signal_net"').replace("8,\n    8", "28"))
-    refused(r"parameters: not of this model: conv_0/bias is absent, but the model has float32")
+    refused(
+        r"parameters: of another model: expected float32\[\d+\] as conv_0/bias, found nothing\Z"
+    )
     config.write_text(good)
 
     (path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo')
-    refused(r"metrics\.jsonl: not one JSON object on each line \(")
+    refused(r"metrics\.jsonl: damaged: expected one JSON object on each line \(")
     (path / "metrics.jsonl").write_text("")
     cnn.train.load(path)
 
@@ -231,26 +233,28 @@ def test_damaged_runs_are_refused(tmp_path):
     changed = bytearray(bytes_before)
     changed[len(changed) // 2] ^= 1
     data.write_bytes(changed)
-    refused(r"parameters: damaged: .* is not as it was written")
+    changed = "is not as it was written; expected the file that manifest.json lists"
+    refused(rf"parameters: damaged: .* {changed}\Z")
     data.unlink()
-    refused(r"parameters: damaged: .* is not as it was written")
+    refused(rf"parameters: damaged: .* {changed}\Z")
     data.write_bytes(bytes_before)
     (path / "parameters" / "more").write_text("")
-    refused(r"parameters: damaged: more is not as it was written")
+    refused(rf"parameters: damaged: more {changed}\Z")
     (path / "parameters" / "more").unlink()
     cnn.train.load(path)
     manifest.write_text("[]")
-    refused(r"manifest\.json: not a list of arrays and checksums\Z")
+    refused(r"manifest\.json: damaged: expected a list of arrays and checksums\Z")
     manifest.unlink()
-    refused(r"parameters: damaged, or no parameters \(there is no manifest\.json in it\)\Z")
+    refused(r"parameters: damaged, or no parameters: expected manifest\.json in it\Z")
 
 
 def test_folders_without_a_run_or_without_parameters(tmp_path):
-    message = f"{tmp_path}: not a run folder (there is no config.json in it)"
+    message = f"{tmp_path}: not a run folder; expected config.json in it"
     with pytest.raises(FileNotFoundError, match=exactly(message)):
         cnn.train.load(tmp_path)
     cnn.train.new_run(tmp_path / "run", CONFIG)
-    message = f"{tmp_path / 'run' / 'parameters'}: no parameters; the run did not get to its end"
+    path = tmp_path / "run" / "parameters"
+    message = f"{path}: no parameters; expected the folder that a run has at its end"
     with pytest.raises(FileNotFoundError, match=exactly(message)):
         cnn.train.load(tmp_path / "run")
 
