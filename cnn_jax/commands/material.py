@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from cnn_jax import data as datasets
+from cnn_jax.commands.fetch import fetch_named
 from cnn_jax.commands.settings import Settings
 from cnn_jax.data import Dataset, Normalisation, Source
 
@@ -74,6 +75,7 @@ def open_parts(settings: Settings) -> Mapping[str, Source]:
         "background": settings.background,
         "labels": settings.labels,
     }
+    fetch_named(settings.data, quiet=settings.quiet)
     with _named_options():
         first = datasets.open_source(settings.data, "train", **options)
         sources = {"train": first} | {
@@ -84,7 +86,7 @@ def open_parts(settings: Settings) -> Mapping[str, Source]:
             for part in datasets.parts(settings.data)
             if part != "train"
         }
-    if len(first.class_names) < 2:
+    if len(first.class_names) == 1:
         raise ValueError(
             f"{settings.data}: there is one class, {first.class_names[0]!r}; expected two or more "
             "to tell apart"

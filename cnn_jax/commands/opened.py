@@ -11,6 +11,7 @@ import numpy as np
 from cnn_jax import data as datasets
 from cnn_jax import train as training
 from cnn_jax.commands.errors import UserError, asked_for
+from cnn_jax.commands.fetch import fetch_named
 from cnn_jax.commands.settings import Settings
 from cnn_jax.data import Normalisation, Source
 from cnn_jax.data.formats import is_picture_folder
@@ -70,6 +71,7 @@ def source_for(run: Run, data: str, part: str | None) -> tuple[Source, str]:
     as those of the run were; classes are told by their names, and may be some of the run's.
     """
     settings = settings_of(run)
+    fetch_named(data)
     if part is None:
         part = "test" if "test" in datasets.parts(data) else "train"
     size = run.shape[:2] if len(run.shape) == 3 else None

@@ -235,4 +235,7 @@ def _wrong_file(path: Path) -> str:
         return "an archive; unpack it and name the folder"
     if name.endswith(images.SUFFIXES):
         return "a single picture; expected a folder with one folder of pictures for each class"
+    layout = find_layout(path.parent)
+    if layout is not None and path.name in (*layout.train, *layout.test, *layout.meta):
+        return f"one of {layout.name}; expected the folder that holds them, {path.parent}"
     return f"not a known kind of data; {_EXPECTED}"

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import socket
+import sys
 import tarfile
 import threading
 import zipfile
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 import cnn_jax as cnn
+from cnn_jax.commands.fetch import fetch_named
 from cnn_jax.data.download import read_registry
 
 
@@ -381,3 +383,18 @@ def test_load_fetches_by_name(server, tmp_path, monkeypatch, registry, idx_files
     assert (data.size, len(data.class_names)) == (4, 10)
     assert files_in(tmp_path / "cache" / "mnist") == sorted(idx_files)
     assert len(server.asked) == 4
+
+
+def test_commands_show_what_is_fetched(server, registry, tmp_path, monkeypatch, capsys):
+    path = registry(ours={"a": CONTENT, "b": CONTENT})
+    module = sys.modules["cnn_jax.data.download"]
+    read = read_registry
+    monkeypatch.setattr(module, "read_registry", lambda given=None: read(given or path))
+    monkeypatch.setenv("CNN_JAX_DATA", str(tmp_path / "kept"))
+    fetch_named("ours")
+    assert files_in(tmp_path / "kept") == ["ours/a", "ours/b"]
+    assert capsys.readouterr().err.count("fetching ours") == 2
+    fetch_named("ours")  # it is there
+    fetch_named(str(tmp_path))  # a path, not a name
+    assert capsys.readouterr().err == ""
+    assert server.asked == ["ours/a", "ours/b"]

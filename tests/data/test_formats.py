@@ -122,6 +122,11 @@ def test_files_of_other_kinds(tmp_path, raises, noise):
     )
     with raises(ValueError, message):
         cnn.data.load(picture)
+    for name in ("data_batch_1.bin", "batches.meta.txt"):
+        (tmp_path / name).touch()
+        message = "one of CIFAR-10 binary files; expected the folder that holds them"
+        with raises(ValueError, f"{tmp_path / name}: {message}, {tmp_path}"):
+            cnn.data.load(tmp_path / name)
     labels = tmp_path / "labels-idx1"
     cnn.data.write_idx(labels, LABELS)
     message = (
