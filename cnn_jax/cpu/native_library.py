@@ -76,6 +76,11 @@ def release() -> None:
 
 
 def _find_library() -> pathlib.Path:
+    named = os.environ.get("CNN_JAX_NATIVE")
+    if named:
+        if not pathlib.Path(named).is_file():
+            raise NativeLibraryError(f"CNN_JAX_NATIVE names {named}, which is not a file")
+        return pathlib.Path(named)
     candidates = [pathlib.Path(__file__).parent / "native" / _LIBRARY]
     # A program run inside a checkout imports the sources, while the library lies in the
     # installed package.
