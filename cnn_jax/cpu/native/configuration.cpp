@@ -90,6 +90,8 @@ int64_t Configuration::weights_size() const {
 
 int64_t Configuration::destination_size() const { return batch * out_channels * product(output); }
 
+int64_t Configuration::images() const { return batch * groups; }
+
 int64_t Configuration::work() const {
   const int64_t multiply_adds = destination_size() * (in_channels / groups) * product(window);
   return multiply_adds + kElement * (source_size() + destination_size());

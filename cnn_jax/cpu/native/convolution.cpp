@@ -15,6 +15,18 @@ dnnl::stream& stream() {
   return instance;
 }
 
+int threads_worth_waking(const std::vector<int64_t>& numbers, const Configuration& c) {
+  const int threads = threads_for(c.work());
+  if (threads == 1) return 1;
+  const ThreadCount count(threads);
+  if (c.kind == Kind::kForward || !find_primitives(numbers, c, threads)->general) return threads;
+  // The general kernel wakes the threads for every matrix product; kernel gradients share the
+  // images out if there are enough.
+  if (c.kind == Kind::kKernelGradient && c.images() >= threads) return threads;
+  const int64_t slices = c.output.size() == 3 ? c.output.front() : 1;
+  return threads_for(c.work() / (c.images() * slices));
+}
+
 // An operand in the layout that the convolution wants: the caller's memory, or a copy of it.
 class Prepared {
  public:
@@ -46,23 +58,23 @@ class Prepared {
 
 }  // namespace
 
-bool supported(const std::vector<int64_t>& numbers, std::string* why) {
+Support supported(const std::vector<int64_t>& numbers, std::string* why) {
   Configuration configuration;
-  if (!parse(numbers.data(), numbers.size(), &configuration, why)) return false;
+  if (!parse(numbers.data(), numbers.size(), &configuration, why)) return Support::kNone;
   try {
-    const int threads = threads_for(configuration.work());
+    const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
-    find_primitives(numbers, configuration, threads);
-    return true;
+    const auto primitives = find_primitives(numbers, configuration, threads);
+    return primitives->general ? Support::kGeneral : Support::kOwn;
   } catch (const std::exception& error) {
     *why = error.what();
-    return false;
+    return Support::kNone;
   }
 }
 
 void run(const std::vector<int64_t>& numbers, const Configuration& configuration,
          const Arrays& arrays) {
-  const int threads = threads_for(configuration.work());
+  const int threads = threads_worth_waking(numbers, configuration);
   const ThreadCount count(threads);
   const Placement placement(threads);
   const auto primitives = find_primitives(numbers, configuration, threads);

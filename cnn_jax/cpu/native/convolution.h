@@ -8,8 +8,11 @@
 
 namespace cnn_jax {
 
-// Whether oneDNN has a kernel; makes and keeps its primitives, so that a first run finds them.
-bool supported(const std::vector<int64_t>& numbers, std::string* why);
+enum class Support { kNone = 0, kOwn = 1, kGeneral = 2 };
+
+// Whether oneDNN has a kernel, and whether only its general one; makes and keeps the primitives, so
+// that a first run finds them.
+Support supported(const std::vector<int64_t>& numbers, std::string* why);
 
 struct Arrays {
   void* source;

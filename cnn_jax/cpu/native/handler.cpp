@@ -64,12 +64,14 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution, cnn_jax::convolution,
                                   .Ret<xla::ffi::AnyBuffer>()
                                   .Attr<xla::ffi::Span<const int64_t>>("configuration"));
 
-// Returns 1 where the convolution can be run; else 0, with the reason written to `why`.
+// Returns 1 where the convolution can be run, 2 where only by oneDNN's general kernel; else 0, with
+// the reason written to `why`.
 CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t count, char* why,
                                                  size_t why_size) {
   try {
     std::string reason;
-    if (cnn_jax::supported(std::vector<int64_t>(numbers, numbers + count), &reason)) return 1;
+    const auto found = cnn_jax::supported(std::vector<int64_t>(numbers, numbers + count), &reason);
+    if (found != cnn_jax::Support::kNone) return static_cast<int>(found);
     if (why_size > 0) {
       const size_t length = std::min(reason.size(), why_size - 1);
       std::memcpy(why, reason.data(), length);

@@ -74,8 +74,9 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
                                            const memory::desc& source_wanted,
                                            const memory::desc& weights_wanted,
                                            const memory::desc& destination_wanted, Kind kind) {
+  const std::string implementation = descriptor.impl_info_str();
   // oneDNN's reference kernels are plain loops, slower than XLA's.
-  if (std::string(descriptor.impl_info_str()).rfind("ref", 0) == 0) {
+  if (implementation.rfind("ref", 0) == 0) {
     throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
   }
   auto result = std::make_shared<Primitives>();
@@ -87,6 +88,7 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
   result->weights = operand(weights, weights_wanted, direction(Kind::kKernelGradient));
   result->destination = operand(destination, destination_wanted, direction(Kind::kForward));
   result->scratchpad = descriptor.scratchpad_desc();
+  result->general = (":" + implementation).find(":gemm") != std::string::npos;
   return result;
 }
 

@@ -24,6 +24,9 @@ struct Primitives {
   Operand weights;
   Operand destination;
   dnnl::memory::desc scratchpad;
+  // Whether this is oneDNN's kernel for what no other takes: matrix products, one for each image
+  // and in three dimensions for each slice of it.
+  bool general;
 };
 
 const dnnl::engine& engine();
