@@ -5,6 +5,9 @@ import functools
 import importlib.metadata
 import os
 import pathlib
+import platform
+import shutil
+import sys
 from collections.abc import Iterator
 
 import jax
@@ -27,7 +30,7 @@ def load() -> ctypes.CDLL:
     Raises:
         NativeLibraryError: there is no library, no oneDNN, or one of another version.
     """
-    path = _find_library()
+    path = find()
     _load_onednn()
     try:
         library = ctypes.CDLL(str(path))
@@ -47,10 +50,30 @@ def load() -> ctypes.CDLL:
     return library
 
 
-def path() -> str:
-    """The file of the native library, which is loaded."""
-    load()
-    return str(_find_library())
+def find() -> pathlib.Path:
+    """The file of the native library; the variable `CNN_JAX_NATIVE` names another one.
+
+    Raises:
+        NativeLibraryError: there is none.
+    """
+    named = os.environ.get("CNN_JAX_NATIVE")
+    if named:
+        if not pathlib.Path(named).is_file():
+            raise NativeLibraryError(f"CNN_JAX_NATIVE names {named}, which is not a file")
+        return pathlib.Path(named)
+    candidates = [pathlib.Path(__file__).parent / "native" / _LIBRARY]
+    # A program run inside a checkout imports the sources, while the library lies in the
+    # installed package.
+    try:
+        distribution = importlib.metadata.distribution("cnn-jax")
+        installed = distribution.locate_file(f"cnn_jax/cpu/native/{_LIBRARY}")
+        candidates.append(pathlib.Path(str(installed)))
+    except importlib.metadata.PackageNotFoundError:
+        pass
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise NativeLibraryError(f"it was not built; {_how_to_build()}")
 
 
 def onednn_version() -> str:
@@ -75,28 +98,31 @@ def release() -> None:
     reason_against.cache_clear()
 
 
-def _find_library() -> pathlib.Path:
-    named = os.environ.get("CNN_JAX_NATIVE")
-    if named:
-        if not pathlib.Path(named).is_file():
-            raise NativeLibraryError(f"CNN_JAX_NATIVE names {named}, which is not a file")
-        return pathlib.Path(named)
-    candidates = [pathlib.Path(__file__).parent / "native" / _LIBRARY]
-    # A program run inside a checkout imports the sources, while the library lies in the
-    # installed package.
-    try:
-        distribution = importlib.metadata.distribution("cnn-jax")
-        installed = distribution.locate_file(f"cnn_jax/cpu/native/{_LIBRARY}")
-        candidates.append(pathlib.Path(str(installed)))
-    except importlib.metadata.PackageNotFoundError:
-        pass
-    for candidate in candidates:
-        if candidate.exists():
-            return candidate
-    raise NativeLibraryError(
-        "the native library was not built: install a C++ compiler, then run "
-        "`pip install --force-reinstall --no-deps .` and look for CMake's messages with `-v`"
+def _how_to_build() -> str:
+    if sys.platform != "linux":
+        return f"there is one for Linux only, and this is {platform.system()}"
+    again = "run `pip install --force-reinstall --no-deps -v .` in the folder of the sources"
+    needed = []
+    if not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++"))):
+        needed.append("a C++ compiler, as in `apt install g++`")
+    if not _has_wheels():
+        needed.append(
+            "oneDNN 3 with its headers, as in `apt install libdnnl-dev`, since its wheels are for "
+            f"x86_64 and this is {platform.machine()}"
+        )
+    if needed:
+        return f"install {' and '.join(needed)}; then {again}"
+    return f"a C++ compiler is there now: {again}, and look for CMake's messages where it fails"
+
+
+def _how_to_get_onednn() -> str:
+    return (
+        "`pip install onednn-cpu-gomp`" if _has_wheels() else "`apt install libdnnl3`, or the like"
     )
+
+
+def _has_wheels() -> bool:
+    return sys.platform == "linux" and platform.machine() == "x86_64"
 
 
 @functools.cache
@@ -121,7 +147,7 @@ def _load_onednn() -> ctypes.CDLL:
         if before is None:
             del os.environ["OMP_WAIT_POLICY"]
     raise NativeLibraryError(
-        "oneDNN is missing: `pip install onednn-cpu-gomp`, or name a library in CNN_JAX_ONEDNN "
+        f"{_how_to_get_onednn()}, or name a library of oneDNN 3 in CNN_JAX_ONEDNN "
         f"({'; '.join(failures)})"
     )
 

@@ -1,6 +1,7 @@
 """`status()`: what is installed, what is missing and how to get it."""
 
 import dataclasses
+from collections.abc import Callable
 
 from cnn_jax.cpu import native_library, rules
 from cnn_jax.cpu.installation import current
@@ -10,7 +11,9 @@ from cnn_jax.cpu.installation import current
 class Status:
     """What `cnn_jax.cpu` does at the moment; printed, it is a short text.
 
-    `native` is the path of the native library, or None; `missing` says why there is none.
+    `native` is the path of the native library, and `onednn` the version of the oneDNN that it
+    calls; where one of them is None, `native_missing` or `onednn_missing` says why, and how to get
+    it.
     `chosen` counts the kernels of all operations compiled since `install()`, by
     (primitive, kernel, reason).
     """
@@ -22,16 +25,23 @@ class Status:
     memory: str
     native: str | None
     onednn: str | None
-    missing: str | None
+    native_missing: str | None
+    onednn_missing: str | None
     chosen: dict[tuple[str, str, str], int]
+
+    @property
+    def missing(self) -> str | None:
+        """All that the oneDNN kernels lack, and how to get it; None where they lack nothing."""
+        lacking = {"the native library": self.native_missing, "oneDNN": self.onednn_missing}
+        return "; ".join(f"{what}: {why}" for what, why in lacking.items() if why) or None
 
     def __str__(self) -> str:
         """The status as a table of words."""
         rows = [
             ("installed", "yes" if self.installed else "no"),
             ("kernel families", ", ".join(self.kernels) or "none"),
-            ("native library", self.native or f"missing: {self.missing}"),
-            ("oneDNN", self.onednn or "missing"),
+            ("native library", self.native or f"missing: {self.native_missing}"),
+            ("oneDNN", self.onednn or f"missing: {self.onednn_missing}"),
             ("freed memory", self.memory),
         ]
         if self.strict:
@@ -53,12 +63,8 @@ def status() -> Status:
         False
     """
     standing = current()
-    native = version = missing = None
-    try:
-        native = native_library.path()
-        version = native_library.onednn_version()
-    except native_library.NativeLibraryError as error:
-        native, missing = None, str(error)
+    native, native_missing = _told(_load)
+    onednn, onednn_missing = _told(native_library.onednn_version)
     return Status(
         installed=standing is not None,
         kernels=standing.settings.kernels if standing else (),
@@ -66,7 +72,26 @@ def status() -> Status:
         compare=standing.settings.compare if standing else False,
         memory=standing.memory if standing else "returned",
         native=native,
-        onednn=version,
-        missing=missing,
+        onednn=onednn,
+        native_missing=native_missing,
+        onednn_missing=onednn_missing,
         chosen=dict(rules.chosen),
     )
+
+
+def _told(ask: Callable[[], str]) -> tuple[str | None, str | None]:
+    """What it answers, or why it can't."""
+    try:
+        return ask(), None
+    except native_library.NativeLibraryError as error:
+        return None, str(error)
+
+
+def _load() -> str:
+    path = native_library.find()
+    try:
+        native_library.onednn_version()
+    except native_library.NativeLibraryError:
+        raise native_library.NativeLibraryError(f"{path} can't be loaded without oneDNN") from None
+    native_library.load()
+    return str(path)
