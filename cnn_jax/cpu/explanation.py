@@ -63,7 +63,9 @@ def explain(function: Callable, *args, **kwargs) -> Explanation:
 
     The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
     are those of the standing installation, or of `install()`'s defaults where there is none, for
-    a program on one device. FLOPs count a multiply-add as two.
+    a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a gradient
+    is told from the order of its axes, as JAX's differentiation leaves them; under "why" stands
+    the one of oneDNN's three operations that computes it, which `vmap` can make another one.
 
     Examples:
         >>> import jax, jax.numpy as jnp
@@ -117,10 +119,18 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
     if name is None:
         (lhs, rhs), (out,) = avals_in, avals_out
         described = convolution.describe(lhs, rhs, out, equation.params)
-        name, flops = f"convolution, {described.kind.value}", described.flops
+        name, flops = f"convolution, {_purpose(described).value}", described.flops
     inputs = " * ".join(_shape(aval) for aval in avals_in)
     shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"
     return Row(name, shapes, times, flops, choice.kernel, choice.reason)
+
+
+def _purpose(described: convolution.Convolution) -> convolution.Kind:
+    # `vmap` makes a kernel gradient a grouped convolution, which a kernel for grouped forward
+    # convolutions or input gradients computes; its axes still tell where it came from.
+    if described.lhs_axes.second == 0 < described.lhs_axes.first:
+        return convolution.Kind.KERNEL_GRADIENT
+    return described.kind
 
 
 def _shape(aval) -> str:

@@ -135,6 +135,33 @@ def test_explain_names_each_operation(native):
     assert not cpu.status().installed
 
 
+@pytest.mark.parametrize("layout", [("NHWC", "HWIO"), ("NCHW", "OIHW")])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("mapped", [(0, None), (None, 0), (0, 0)])
+def test_explain_names_gradients_alike_under_vmap(layout, groups, mapped):
+    def loss(kernel, x):
+        y = lax.conv_general_dilated(
+            x, kernel, (2, 2), "SAME", dimension_numbers=(*layout, layout[0]),
+            feature_group_count=groups,
+        )  # fmt: skip
+        return jnp.sum(jnp.sin(y))
+
+    sizes = {"N": 2, "C": 4, "H": 6, "W": 6}
+    window = {"O": 6, "I": 4 // groups, "H": 3, "W": 3}
+    shapes = [tuple(window[a] for a in layout[1]), tuple(sizes[a] for a in layout[0])]
+    one = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+    many = [
+        array if axis is None else jax.ShapeDtypeStruct((5, *array.shape), array.dtype)
+        for array, axis in zip(one, mapped, strict=True)
+    ]
+    gradient = jax.grad(loss, (0, 1))
+    names = [row.operation for row in cpu.explain(gradient, *one).rows]
+    assert sorted(names) == [
+        f"convolution, {kind}" for kind in ("forward", "input gradient", "kernel gradient")
+    ]
+    assert [row.operation for row in cpu.explain(jax.vmap(gradient, mapped), *many).rows] == names
+
+
 def test_explain_counts_the_rounds_of_a_scan():
     def rounds(x):
         return lax.scan(lambda x, _: (correlate(x, KERNEL[..., :3]), None), x, length=5)[0]
