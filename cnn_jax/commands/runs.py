@@ -57,6 +57,8 @@ def runs(
     Accuracy and loss are those on held-out data after the last epoch. A folder whose files are
     damaged is listed as such.
     """
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder; cnn-jax train makes runs in runs/")
     with asked_for(status=1):
         rows = ordered(find(folder), sort)
     if not rows:

@@ -110,7 +110,8 @@ def render(
         sections.append(("Epochs", _epochs(history)))
     sections.append(("Configuration", _configuration(config)))
     sections.append(("Kernels", _kernels(config, kernels)))
-    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _ in sections)
+    # A line breaks at spaces alone.
+    links = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name, _ in sections)
     body = "".join(
         f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{content}</section>'
         for name, content in sections
@@ -240,7 +241,9 @@ def _table(
     wrapped: Iterable[int] = (),
 ) -> str:
     kinds = dict.fromkeys(numeric, ' class="n"') | dict.fromkeys(wrapped, ' class="w"')
-    head = "".join(f"<th{kinds.get(i, '')}>{escape(name)}</th>" for i, name in enumerate(headers))
+    head = "".join(
+        f'<th scope="col"{kinds.get(i, "")}>{escape(name)}</th>' for i, name in enumerate(headers)
+    )
     body = "".join(
         "<tr>"
         + "".join(f"<td{kinds.get(i, '')}>{escape(cell)}</td>" for i, cell in enumerate(row))

@@ -3,7 +3,7 @@
 STYLE = """
 :root {
   color-scheme: light dark;
-  --paper: #fbfaf7; --card: #ffffff; --ink: #22303c; --soft: #5d6b78; --faint: #8896a4;
+  --paper: #fbfaf7; --card: #ffffff; --ink: #22303c; --soft: #5d6b78; --faint: #687684;
   --line: #e3e1da; --grid: #e3e8ed; --accent: #2f6fb3;
   --blue: #2f6fb3; --orange: #d9722a;
 }
@@ -20,6 +20,7 @@ body {
   margin: 0; background: var(--paper); color: var(--ink);
   font: 16px/1.6 "Iowan Old Style", "Palatino Linotype", Palatino, Charter, Georgia, serif;
   font-variant-numeric: lining-nums;
+  overflow-wrap: break-word;
 }
 main { max-width: 60rem; margin: 0 auto; padding: 4rem 1.5rem 6rem; }
 h1 { font-size: 2.3rem; line-height: 1.15; font-weight: 600; margin: 0 0 .4rem; }
@@ -36,7 +37,7 @@ a { color: var(--accent); }
 nav { margin: 2.4rem 0 0; padding: .7rem 0; border: solid var(--line); border-width: 1px 0; }
 nav a { margin-right: 1.4rem; text-decoration: none; white-space: nowrap; }
 nav a:hover { text-decoration: underline; }
-figure { margin: 1.2rem 0 0; }
+figure { margin: 1.2rem 0 0; overflow-x: auto; }
 figure.light { background: #ffffff; border: 1px solid var(--line); border-radius: 6px;
   padding: .8rem; }
 figure.light img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
@@ -52,5 +53,11 @@ td.w { overflow-wrap: anywhere; }
 code, td.code { font: .85em/1.5 ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 summary { cursor: pointer; color: var(--accent); margin-top: 1rem; }
 footer { margin-top: 4.5rem; color: var(--faint); font-size: .88rem; }
+/* On a telephone a figure scrolls sideways, rather than shrink until it can't be read. */
+@media (max-width: 45rem) {
+  main { padding: 2rem 1rem 4rem; }
+  h1 { font-size: 1.8rem; }
+  figure svg, figure.light img { max-width: none; width: 42rem; }
+}
 @media print { nav { display: none; } h2 { break-after: avoid; } figure { break-inside: avoid; } }
 """

@@ -93,5 +93,5 @@ def test_no_runs(tmp_path, complaint):
         f"{tmp_path}: there are no runs in it; cnn-jax train makes one"
     )
     assert complaint("runs", tmp_path / "none", status=1) == (
-        f"{tmp_path / 'none'}: No such file or directory"
+        f"{tmp_path / 'none'}: no such folder; cnn-jax train makes runs in runs/"
     )

@@ -15,6 +15,7 @@ from cnn_jax import cpu
 from cnn_jax import train as training
 from cnn_jax.commands.page import kernel_rows
 from cnn_jax.report import write_report
+from cnn_jax.report.style import STYLE
 
 EVIL = ("<script>alert(1)</script>", '"><img src=http://x.y/z onerror=f()>', "caf\u00e9 & Sons")
 VOID = {"meta", "img", "br"}
@@ -136,3 +137,25 @@ def test_kernels_are_those_that_explain_names():
     ]
     assert rows[0]["shapes"] == "float32[16,8,8,1] * float32[3,3,1,4] -> float32[16,6,6,4]"
     assert json.dumps(rows)
+
+
+def test_the_contents_can_break_into_lines(folder):
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert re.search(r"<nav><a [^>]*>Learning curves</a> <a ", text)
+
+
+def luminance(colour):
+    """WCAG 2.2, 'relative luminance'."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_words_stand_out_from_the_paper_by_light_and_by_dark():
+    light, dark = STYLE.split("@media (prefers-color-scheme: dark)")
+    for theme in (light, dark):
+        colours = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", theme))
+        for paper in ("paper", "card"):
+            for ink in ("ink", "soft", "faint", "accent"):
+                low, high = sorted(luminance(colours[name]) for name in (paper, ink))
+                assert (high + 0.05) / (low + 0.05) >= 4.5, (ink, paper)
