@@ -3,13 +3,13 @@
 STYLE = """
 :root {
   color-scheme: light dark;
-  --paper: #fbfaf7; --card: #ffffff; --ink: #22303c; --soft: #5d6b78; --faint: #687684;
+  --paper: #fbfaf7; --card: #ffffff; --ink: #22303c; --soft: #5d6b78; --faint: #64717e;
   --line: #e3e1da; --grid: #e3e8ed; --accent: #2f6fb3;
   --blue: #2f6fb3; --orange: #d9722a;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --paper: #14181c; --card: #1c2228; --ink: #dfe5ea; --soft: #a3afba; --faint: #7b8894;
+    --paper: #14181c; --card: #1c2228; --ink: #dfe5ea; --soft: #a3afba; --faint: #84909c;
     --line: #2c343c; --grid: #2c343c; --accent: #7fb2e6;
     --blue: #7fb2e6; --orange: #eb9a63;
   }
