@@ -1,5 +1,6 @@
 """install() takes effect, and uninstall() leaves JAX as it was."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -39,6 +40,31 @@ def test_install_changes_what_was_compiled_before_and_uninstall_changes_it_back(
     assert sum(cpu.status().chosen.values()) > 0
     cpu.uninstall()
     assert native_library.TARGET not in compiled_text(correlate, X, KERNEL)
+
+
+def test_programs_are_the_same_after_uninstall_as_before_install():
+    def network(kernel, x):
+        y = correlate(x, kernel)
+        pooled = lax.reduce_window(y, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+        return jnp.sum(pooled) + jnp.sum(
+            lax.reduce_window(y, 0.0, lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "SAME")
+        )
+
+    def texts():
+        gradient = jax.grad(network, (0, 1))
+        lowered = jax.jit(gradient).lower(KERNEL, X)
+        tangent = jax.jit(lambda k, x: jax.jvp(gradient, (k, x), (k, x))).lower(KERNEL, X)
+        return lowered.as_text(), lowered.compile().as_text(), tangent.as_text()
+
+    # From one line, which the compiled texts name.
+    states = contextlib.nullcontext(), cpu.installed(keep_memory=False), contextlib.nullcontext()
+    collected = []
+    for state in states:
+        with state:
+            collected.append(texts())
+    before, installed, after = collected
+    assert all(now != then for now, then in zip(installed, before, strict=True))
+    assert after == before
 
 
 def test_uninstall_restores_every_table():
