@@ -3,6 +3,7 @@
 import jax
 from jax import lax
 
+from cnn_jax import xla_simplifier
 from cnn_jax.cpu import xla_convolution_layout as layout
 from cnn_jax.cpu.convolution import Convolution
 
@@ -39,14 +40,10 @@ def written_out(
 
 
 def _aborts(c: Convolution) -> bool:
-    # XLA's simplifier takes an axis with a dilation and a window of two and no padding for a batch
-    # of groups, whatever its length, and fails a check where it also swaps input and kernel, which
-    # it does only where the kernel is the longer one on another axis.
-    mistaken = [
-        (window, lhs_dilation, rhs_dilation, padding) == (2, 2, 1, (0, 0)) and size != 2
-        for window, lhs_dilation, rhs_dilation, padding, size in zip(
-            c.window, c.lhs_dilation, c.rhs_dilation, c.padding, c.input, strict=True
-        )
-    ]
-    longer = any(window > size for window, size in zip(c.window, c.input, strict=True))
-    return longer and any(mistaken)
+    return xla_simplifier.aborts(
+        input=c.input,
+        window=c.window,
+        lhs_dilation=c.lhs_dilation,
+        rhs_dilation=c.rhs_dilation,
+        padding=c.padding,
+    )

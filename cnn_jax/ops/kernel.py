@@ -5,6 +5,7 @@ from typing import Any
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from cnn_jax import xla_simplifier
 from cnn_jax.ops.check import FLOATING, INTEGER, Call, Shape, as_array, check_bias, check_dtypes
 from cnn_jax.ops.window import Pairs, Window, check_elements, whole_number
 
@@ -83,17 +84,11 @@ def transposed_padding(window: Window, sizes: Shape, positions: Shape) -> Pairs:
 
 
 def upsets_xla(window: Window, positions: Shape, pairs: Pairs) -> bool:
-    """Whether XLA would abort on the transposed correlation of `positions`, padded by `pairs`.
-
-    Its simplifier takes an axis with a stride and a window of two and no padding for a batch of
-    groups, whatever its length, and fails a check where it also swaps input and kernel, which it
-    does only where the kernel is the longer one on another axis (jaxlib 0.10).
-    """
-    mistaken = [
-        (k, s, d, pair) == (2, 2, 1, (0, 0)) and m != 2
-        for k, s, d, m, pair in zip(
-            window.size, window.stride, window.dilation, positions, pairs, strict=True
-        )
-    ]
-    longer = any(k > m for k, m in zip(window.size, positions, strict=True))
-    return longer and any(mistaken)
+    """Whether XLA would abort on the transposed correlation of `positions`, padded by `pairs`."""
+    return xla_simplifier.aborts(
+        input=positions,
+        window=window.size,
+        lhs_dilation=window.stride,
+        rhs_dilation=window.dilation,
+        padding=pairs,
+    )
