@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
+from cnn_jax.commands import training_options as option
 from cnn_jax.commands.errors import UserError
 from cnn_jax.commands.settings import Settings
 
-_SWEEP, _DATA, _NETWORK, _OPTIMISER, _OUTPUT = (
-    *("What is varied", "Data", "Network and run", "Optimiser", "Output"),
-)
+_SWEEP = "What is varied"
 _default = Settings()
 
 
@@ -47,102 +46,27 @@ def sweep(
             rich_help_panel=_SWEEP,
         ),
     ] = None,
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="PATH|NAME",
-            help="What to learn from: whatever cnn-jax train takes.",
-            rich_help_panel=_DATA,
-        ),
-    ] = _default.data,
-    held_out: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            help="The share that is held out, where the data has no validation part.",
-            rich_help_panel=_DATA,
-        ),
-    ] = _default.held_out,
-    resize: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PIXELS",
-            help="Resize the pictures to this many pixels a side.",
-            min=1,
-            rich_help_panel=_DATA,
-        ),
-    ] = _default.resize,
-    channels: Annotated[
-        int | None,
-        typer.Option(metavar="1|3", help="Read as grey or as colour.", rich_help_panel=_DATA),
-    ] = _default.channels,
-    augment: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Change the pictures at random in each step.",
-            rich_help_panel=_DATA,
-        ),
-    ] = _default.augment,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="NAME",
-            help="An architecture of cnn_jax.models.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = _default.model,
-    epochs: Annotated[
-        int,
-        typer.Option("--epochs", "-e", metavar="N", min=1, rich_help_panel=_NETWORK),
-    ] = _default.epochs,
-    batch_size: Annotated[
-        int,
-        typer.Option("--batch-size", "-b", metavar="N", min=1, rich_help_panel=_NETWORK),
-    ] = _default.batch_size,
-    cpu_kernels: Annotated[
-        bool,
-        typer.Option(help="Run on the faster CPU kernels.", rich_help_panel=_NETWORK),
-    ] = _default.cpu_kernels,
-    dtype: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What the network computes in: float32 or bfloat16.",
-            rich_help_panel=_NETWORK,
-        ),
-    ] = _default.dtype,
-    optimizer: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="As in cnn-jax train.", rich_help_panel=_OPTIMISER),
-    ] = _default.optimizer,
-    momentum: Annotated[
-        float | None, typer.Option(metavar="SHARE", rich_help_panel=_OPTIMISER)
-    ] = _default.momentum,
-    weight_decay: Annotated[
-        float, typer.Option(metavar="RATE", rich_help_panel=_OPTIMISER)
-    ] = _default.weight_decay,
-    clip: Annotated[
-        float | None, typer.Option(metavar="NORM", rich_help_panel=_OPTIMISER)
-    ] = _default.clip,
-    schedule: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="How the learning rate falls: constant, linear, cosine or exponential.",
-            rich_help_panel=_OPTIMISER,
-        ),
-    ] = _default.schedule,
-    warmup: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE",
-            help="The share of the run in which the learning rate first rises from 0.",
-            rich_help_panel=_OPTIMISER,
-        ),
-    ] = _default.warmup,
+    data: option.Data = _default.data,
+    held_out: option.HeldOut = _default.held_out,
+    split_seed: option.SplitSeed = _default.split_seed,
+    resize: option.Resize = _default.resize,
+    channels: option.Channels = _default.channels,
+    background: option.Background = _default.background,
+    labels: option.Labels = _default.labels,
+    normalise: option.Normalise = _default.normalise,
+    augment: option.Augment = _default.augment,
+    model: option.Model = _default.model,
+    epochs: option.Epochs = _default.epochs,
+    batch_size: option.BatchSize = _default.batch_size,
+    dtype: option.Dtype = _default.dtype,
+    cpu_kernels: option.CpuKernels = _default.cpu_kernels,
+    optimizer: option.Optimizer = _default.optimizer,
+    momentum: option.Momentum = _default.momentum,
+    nesterov: option.Nesterov = _default.nesterov,
+    weight_decay: option.WeightDecay = _default.weight_decay,
+    clip: option.Clip = _default.clip,
+    schedule: option.Schedule = _default.schedule,
+    warmup: option.Warmup = _default.warmup,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -150,20 +74,17 @@ def sweep(
             "-o",
             metavar="FOLDER",
             help="A new folder. [dim]\\[default: sweeps/ and the date and time][/dim]",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=option.OUTPUT,
         ),
     ] = None,
     pictures: Annotated[
         bool,
         typer.Option(
             help="Draw what the best network has learned, and its mistakes.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=option.OUTPUT,
         ),
     ] = _default.pictures,
-    quiet: Annotated[
-        bool,
-        typer.Option("--quiet", "-q", help="Print errors alone.", rich_help_panel=_OUTPUT),
-    ] = _default.quiet,
+    quiet: option.Quiet = _default.quiet,
 ) -> None:
     """Train a network with many learning rates and seeds at once, and rank them.
 
@@ -181,13 +102,18 @@ def sweep(
     settings = Settings(
         data=data,
         held_out=held_out,
+        split_seed=split_seed,
         resize=resize,
         channels=channels,
+        background=background,
+        labels=labels,
+        normalise=normalise,
         augment=augment,
         model=model,
         dtype=dtype,
         optimizer=optimizer,
         momentum=momentum,
+        nesterov=nesterov,
         weight_decay=weight_decay,
         clip=clip,
         schedule=schedule,

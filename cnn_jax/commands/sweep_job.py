@@ -183,6 +183,8 @@ def _prepare(
     warmup_steps = min(round(settings.warmup * steps), steps - 1)
     curve = training.schedule(settings.schedule, 1.0, steps, warmup_steps=warmup_steps)
 
+    options: dict[str, Any] = {"nesterov": True} if settings.nesterov else {}
+
     def optimizer(rate: jax.Array) -> optax.GradientTransformation:
         return training.optimizer(
             settings.optimizer,
@@ -190,6 +192,7 @@ def _prepare(
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             clip=settings.clip,
+            **options,
         )
 
     epochs = training.sweep(

@@ -55,6 +55,22 @@ def test_a_sweep_is_ranked_and_its_best_is_a_run(tmp_path, linear_network, capsy
     assert run.config["settings"]["seed"] == found["members"][0]["seed"]
 
 
+def test_it_takes_the_options_that_refusals_of_data_advise(tmp_path, linear_network, capsys):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(5):
+            size = (6 + i, 5)
+            Image.new("RGBA", size, (40 * i, 3, 3, 128)).save(tmp_path / "pets" / name / f"{i}.png")
+    arguments = ["--data", str(tmp_path / "pets"), "--out", str(tmp_path / "sweep"), "-q"]
+    arguments += ["--learning-rates", "0.1", "--seeds", "0", "--no-pictures", "--augment", "none"]
+    assert cli.main([*QUICK, *arguments]) == 2
+    assert capsys.readouterr().err.endswith("(--background does so)\n")
+    arguments += ["--background", "1"]
+    assert cli.main([*QUICK, *arguments]) == 2
+    assert capsys.readouterr().err.endswith("(--resize and --channels do so)\n")
+    assert cli.main([*QUICK, *arguments, "--resize", "6", "--channels", "1", "--nesterov"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
