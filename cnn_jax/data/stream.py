@@ -14,12 +14,12 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from cnn_jax.data.closing import Closing
 from cnn_jax.data.source import Source
 
 
@@ -35,7 +35,7 @@ class StreamBatch(NamedTuple):
     weights: Any
 
 
-class Stream(Iterator[StreamBatch]):
+class Stream(Closing, Iterator[StreamBatch]):
     """The batches of `epochs` epochs over a source, one after another; `stream` makes one.
 
     Close it, or use it in a `with` block, to stop its threads and processes early. An error in
@@ -116,17 +116,6 @@ class Stream(Iterator[StreamBatch]):
         self._stop()
         self._left = 0
         self._batches_at_hand.clear()
-
-    def __enter__(self) -> "Stream":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def stream(

@@ -2,11 +2,11 @@
 
 import math
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ import numpy as np
 from jax import lax
 
 from cnn_jax.data import Dataset, Source, Stream, StreamBatch, stream
+from cnn_jax.data.closing import Closing
 from cnn_jax.train.batch import Batch, plan
 from cnn_jax.train.state import State
 from cnn_jax.train.step import shuffle_key
@@ -29,7 +30,7 @@ BLOCK_BYTES = 4 * 2**20
 """How many bytes the pictures of a block have at most, unless one batch has more."""
 
 
-class Feed(Protocol):
+class Feed(Closing, ABC):
     """The examples that a training learns from, epoch after epoch.
 
     It is used in a `with` block, at whose end it stops reading.
@@ -41,25 +42,16 @@ class Feed(Protocol):
     batch: Batch
     """What its batches look like: shapes and dtypes."""
 
+    @abstractmethod
     def advance(self, underway: Underway, first: int, pause: float | None) -> tuple[Underway, int]:
         """Take steps to the end of the epoch, or until about `pause` seconds have passed.
 
         `first` is the number of the epoch's first step. Returns when the steps are done, with the
         number of the next.
         """
-        ...
-
-    def __enter__(self) -> "Feed": ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
 
-class Resident:
+class Resident(Feed):
     """Examples on the device: a stretch of steps is one program, the same for every stretch."""
 
     def __init__(self, data: Dataset, update: Update, batch_size: int) -> None:
@@ -83,17 +75,6 @@ class Resident:
             self._stretch = round(np.clip(fitting, 1, 8 * self._stretch))
         self._compiled = True
         return underway, stop
-
-    def __enter__(self) -> "Resident":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        return None
 
 
 def _stretch_of(update: Update, batch_size: int) -> Any:
@@ -127,7 +108,7 @@ def batches_device() -> Any:
     return None if device.platform == "cpu" else device
 
 
-class Streamed:
+class Streamed(Feed):
     """Examples from disk, read ahead, several batches at a time: a block of them is one program.
 
     Small batches cost more to hand over, one by one, than to read; and threads that wake up at
@@ -221,15 +202,8 @@ class Streamed:
             self._block = next(self._stream)
         return self._block
 
-    def __enter__(self) -> "Streamed":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop reading."""
         if self._stream is not None:
             self._stream.close()
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
-from types import TracebackType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from cnn_jax.data import Dataset, Source, Stream, stream
+from cnn_jax.data.closing import Closing
 from cnn_jax.layers import Layer
 from cnn_jax.train.batch import Batch, as_input, check_batch
 from cnn_jax.train.evaluate import evaluate
@@ -18,7 +18,7 @@ from cnn_jax.train.measures import CLASSIFICATION, Measure, cross_entropy, measu
 from cnn_jax.train.step import Metrics, check_measures, means
 
 
-class HeldOut:
+class HeldOut(Closing):
     """Examples to measure on, the same ones again and again.
 
     It is used in a `with` block, at whose end it stops reading. Streamed examples are read ahead
@@ -71,15 +71,8 @@ class HeldOut:
             measures=self._measures,
         )
 
-    def __enter__(self) -> "HeldOut":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop reading."""
         if self._stream is not None:
             self._stream.close()
 
