@@ -79,37 +79,32 @@ def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
-    reasons = []
-    families = list(_CONVOLUTIONS)
-    if xla_convolution.beats_onednn(described):
-        families.reverse()
-    for family in families:
-        if family not in kernels:
-            reasons.append(f"the {family} kernels are switched off")
-            continue
-        choice = _CONVOLUTIONS[family](described, place)
+    made = _onednn_plan(described, place, kernels)
+    native = stock(made) if isinstance(made, str) else _onednn(described, made)
+    # Plain operations run anywhere.
+    plain = stock("the xla kernels are switched off")
+    if "xla" in kernels:
+        plain = xla_convolution.choose(described)
+    choices = [native, plain]
+    if xla_convolution.beats_onednn(described, isinstance(made, onednn.Plan) and made.general):
+        choices.reverse()
+    for choice in choices:
         if choice.build is not None:
             return choice
-        reasons.append(choice.reason)
-    return stock("; ".join(reasons))
+    return stock("; ".join(choice.reason for choice in choices))
 
 
-def _onednn(described: convolution.Convolution, place: Place) -> Choice:
+def _onednn_plan(described: convolution.Convolution, place: Place, kernels) -> onednn.Plan | str:
+    if "onednn" not in kernels:
+        return "the onednn kernels are switched off"
     # A call of the library can't be split by the partitioner, nor found by another process.
     if place is not Place.HERE:
-        return stock(f"it runs {place.value}")
+        return f"it runs {place.value}"
     try:
-        made = onednn.plan(described)
+        return onednn.plan(described)
     except native_library.NativeLibraryError:
-        return stock("the native library is missing; see status()")
-    if isinstance(made, str):
-        return stock(made)
+        return "the native library is missing; see status()"
+
+
+def _onednn(described: convolution.Convolution, made: onednn.Plan) -> Choice:
     return Choice("oneDNN", described.kind.value, onednn.call(described, made))
-
-
-def _xla(described: convolution.Convolution, place: Place) -> Choice:
-    # Plain operations run anywhere.
-    return xla_convolution.choose(described)
-
-
-_CONVOLUTIONS = {"onednn": _onednn, "xla": _xla}

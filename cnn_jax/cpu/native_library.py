@@ -18,6 +18,8 @@ TARGET = "cnn_jax_convolution_v1"
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
 
+_GENERAL = 2  # the library's word for oneDNN's general kernel
+
 
 class NativeLibraryError(Exception):
     """The native library can't be used; the text says why and what would help."""
@@ -81,21 +83,30 @@ def onednn_version() -> str:
     return ".".join(map(str, _version_of(_load_onednn())))
 
 
-@functools.lru_cache(maxsize=4096)
 def reason_against(configuration: tuple[int, ...]) -> str | None:
     """Why oneDNN can't run the configuration, or None where it can."""
+    support, why = _ask(configuration)
+    return None if support else why
+
+
+def only_general(configuration: tuple[int, ...]) -> bool:
+    """Whether oneDNN has only its general kernel, a matrix product for each image."""
+    support, _ = _ask(configuration)
+    return support == _GENERAL
+
+
+@functools.lru_cache(maxsize=4096)
+def _ask(configuration: tuple[int, ...]) -> tuple[int, str]:
     numbers = (ctypes.c_int64 * len(configuration))(*configuration)
     why = ctypes.create_string_buffer(256)
-    library = load()
-    if library.cnn_jax_convolution_supported(numbers, len(configuration), why, len(why)):
-        return None
-    return why.value.decode() or "oneDNN has no kernel for this shape"
+    support = load().cnn_jax_convolution_supported(numbers, len(configuration), why, len(why))
+    return support, why.value.decode() or "oneDNN has no kernel for this shape"
 
 
 def release() -> None:
     """Give back the primitives and the memory that the library keeps between calls."""
     load().cnn_jax_release()
-    reason_against.cache_clear()
+    _ask.cache_clear()
 
 
 def _how_to_build() -> str:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from cnn_jax.cpu import native_library
+from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
@@ -25,6 +25,7 @@ class Plan:
     exchanged: bool  # the operands change places
     reversed_kernel: bool  # the right operand is reversed along its spatial axes
     reversed_result: bool
+    general: bool = False  # only oneDNN's general kernel can do it
 
 
 def plan(convolution: Convolution) -> Plan | str:
@@ -39,7 +40,11 @@ def plan(convolution: Convolution) -> Plan | str:
     made = _MAKERS[c.kind](c)
     if isinstance(made, str):
         return made
-    return native_library.reason_against(made.configuration) or made
+    reason = native_library.reason_against(made.configuration)
+    if reason is not None:
+        return reason
+    general = native_library.only_general(made.configuration)
+    return onednn_limits.slower(c, general) or dataclasses.replace(made, general=general)
 
 
 def call(convolution: Convolution, made: Plan) -> Callable[[jax.Array, jax.Array], jax.Array]:

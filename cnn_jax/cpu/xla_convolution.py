@@ -15,7 +15,7 @@ _FLOATS = {"float64", "float32", "bfloat16", "float16"}
 # Each element of the window is code to compile.
 _MOST_ELEMENTS = 81
 # Less work than this, in multiply-adds, is over before a choice matters.
-_LEAST_WORK = 2_000_000
+_LEAST_WORK, _LEAST_WORK_3D = 2_000_000, 5_000_000
 # The input gradient of a depthwise convolution that makes so many outputs of each input.
 _FEW_INPUTS = 4
 # Groups are joined until a dense convolution has as many channels, in so many calls at most. In
@@ -28,6 +28,10 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 _MOST_PRODUCTS = 300
 # Where so many inputs make one output, and outputs are this few, oneDNN's vectors are mostly empty.
 _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
+# A single output repays its product sooner than several, and these a large window's sooner.
+_WORK_FOR_ONE, _WORK_FOR_FEW, _LARGE_WINDOW = 1_000_000, 16_000_000, 10
+# One large product beats the products by image that oneDNN's general kernel makes.
+_LARGE_PRODUCT = 400_000
 # A shifted sum of that many terms is worth the memory that it goes through.
 _LEAST_TERMS = 16
 
@@ -48,14 +52,31 @@ def choose(convolution: Convolution) -> Choice:
     return _dense(c)
 
 
-def beats_onednn(c: Convolution) -> bool:
-    """Whether the kernel that `choose` finds is faster than oneDNN's."""
+def beats_onednn(c: Convolution, general: bool) -> bool:
+    """Whether the kernel that `choose` finds is faster than oneDNN's.
+
+    `general` is whether oneDNN has only the kernel that it uses where no other fits.
+    """
     # In bfloat16 oneDNN has the processor's matrix units.
-    if c.dtype != "float32" or c.feature_groups > 1 or c.batch_groups > 1:
+    if c.dtype != "float32" or c.empty or not 1 <= c.rank <= 3:
         return False
-    if c.empty or not 1 <= c.rank <= 3 or _work(c) < _LEAST_WORK or size(c.output) == 1:
+    if c.batch_groups > 1:
+        return general and c.batch_groups == c.batch and size(c.output) <= _MOST_ELEMENTS
+    if c.feature_groups > 1:
+        each = c.feature_groups == c.in_channels and size(c.window) <= _MOST_ELEMENTS
+        return each and (general or size(c.window) == 1)
+    if _single_product(c):
+        return general or (size(c.window) == 1 and c.out_channels <= _FEW_OUTPUTS)
+    return _one_output_of_many(c) or _few_outputs(c)
+
+
+def _single_product(c: Convolution) -> bool:
+    """Whether the convolution, or its whole result, is one matrix product without a window."""
+    if size(c.output) == 1 and size(c.window) > 1:
+        return _work(c) >= _LARGE_PRODUCT
+    if size(c.window) > 1:
         return False
-    return _few_outputs(c) or (_one_output(c) and c.in_channels >= _MANY_INPUTS)
+    return max(size(c.lhs_shape), size(c.out_shape)) >= _LARGE_PRODUCT
 
 
 def _feature_groups(c: Convolution) -> Choice:
@@ -80,7 +101,7 @@ def _batch_groups(c: Convolution) -> Choice:
         return _choice(
             "shifted products by row", "a kernel for each channel", depthwise.kernel_gradient, c
         )
-    if _work(c) < _LEAST_WORK:
+    if _work(c) < _LEAST_WORK or (c.rank == 3 and _work(c) < _LEAST_WORK_3D):
         return stock("little work")
     per_group = max(c.batch, c.out_channels) // c.batch_groups
     enough = _ENOUGH_CHANNELS[c.rank]
@@ -90,20 +111,21 @@ def _batch_groups(c: Convolution) -> Choice:
 
 
 def _dense(c: Convolution) -> Choice:
-    if c.in_channels == 1 and size(c.window) * c.out_channels <= _MOST_PRODUCTS:
+    # With zeros between the elements most products are for nothing.
+    dense = max(c.lhs_dilation) == 1 or _work(c) >= _WORK_FOR_ONE
+    if c.in_channels == 1 and dense and size(c.window) * c.out_channels <= _MOST_PRODUCTS:
         return _choice("shifted products", "one input channel", dot.one_input_channel, c)
-    if _work(c) < _LEAST_WORK:
+    if _work(c) < _LEAST_WORK and not _single_product(c) and not _one_output_of_many(c):
         return stock("little work")
-    dilated = any(step > 1 for step in c.lhs_dilation)
     if size(c.output) == 1 and size(c.window) > 1:
         return _choice("matrix product", "a 1x1 kernel's gradient", dot.kernel_gradient, c)
     if size(c.window) == 1:
-        if dilated or any(step > 1 for step in c.stride):
+        if any(step > 1 for step in c.stride):
             return stock("a strided 1x1 kernel")
         return _choice("matrix product", "a 1x1 kernel", dot.pointwise, c)
     if _one_output(c):
         return _choice("shifted sum of products", "one output channel", dot.one_output_channel, c)
-    if _few_outputs(c):
+    if _one_output_of_many(c) or _few_outputs(c):
         return _choice("shifted sum of products", "few output channels", dot.few_output_channels, c)
     # A window of many elements beside a small result is a kernel gradient's.
     columns = size(c.output) * c.batch
@@ -117,10 +139,19 @@ def _one_output(c: Convolution) -> bool:
     return c.out_channels == 1 and _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS
 
 
+def _one_output_of_many(c: Convolution) -> bool:
+    return c.out_channels == 1 and _outputs_of_many(c) and _work(c) >= _WORK_FOR_ONE
+
+
 def _few_outputs(c: Convolution) -> bool:
+    large = size(c.window) >= _LARGE_WINDOW
+    least = _LEAST_WORK if large else _WORK_FOR_FEW
+    return c.out_channels <= _FEW_OUTPUTS and _outputs_of_many(c) and _work(c) >= least
+
+
+def _outputs_of_many(c: Convolution) -> bool:
     return (
-        c.out_channels <= _FEW_OUTPUTS
-        and c.in_channels >= _MANY_INPUTS * c.out_channels
+        c.in_channels >= _MANY_INPUTS * c.out_channels
         and 1 < size(c.window) <= _MOST_ELEMENTS
         and all(step == 1 for step in c.stride)
         and not layout.negative(c)

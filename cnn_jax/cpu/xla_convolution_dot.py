@@ -15,8 +15,14 @@ def pointwise(c: Convolution, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     """A convolution whose window is a single element: a matrix product over the channels."""
     place = (0,) * c.rank
     kernel = layout.right(c, rhs)[place]
-    x = layout.tap(c, layout.left(c, lhs), place)
-    y = layout.dot(x, kernel, ((x.ndim - 1,), (0,)))
+    if any(step > 1 for step in c.lhs_dilation):
+        # The zeros between the elements need no product; they come in afterwards.
+        axes = c.lhs_axes
+        x = lax.transpose(lhs, (axes.first, *axes.spatial, axes.second))
+        y = layout.tap(c, layout.dilated(c, layout.dot(x, kernel, ((x.ndim - 1,), (0,)))), place)
+    else:
+        x = layout.tap(c, layout.left(c, lhs), place)
+        y = layout.dot(x, kernel, ((x.ndim - 1,), (0,)))
     return lax.convert_element_type(layout.result(c, y), lhs.dtype)
 
 

@@ -14,13 +14,18 @@ from cnn_jax.cpu.convolution import Axes, Convolution
 def left(c: Convolution, lhs: jax.Array) -> jax.Array:
     """The left operand as `[first, *spatial, second]`, padded and dilated."""
     axes = c.lhs_axes
-    return _dilated(c, lax.transpose(lhs, (axes.first, *axes.spatial, axes.second)))
+    return dilated(c, lax.transpose(lhs, (axes.first, *axes.spatial, axes.second)))
 
 
 def left_exchanged(c: Convolution, lhs: jax.Array) -> jax.Array:
     """The left operand as `[second, *spatial, first]`, padded and dilated."""
     axes = c.lhs_axes
-    return _dilated(c, lax.transpose(lhs, (axes.second, *axes.spatial, axes.first)))
+    return dilated(c, lax.transpose(lhs, (axes.second, *axes.spatial, axes.first)))
+
+
+def dilated(c: Convolution, array: jax.Array) -> jax.Array:
+    """An array `[first, *spatial, second]`, padded and dilated as the left operand is."""
+    return pad(array, [(0, 0, 0), *padding(c), (0, 0, 0)])
 
 
 def right(c: Convolution, rhs: jax.Array) -> jax.Array:
@@ -150,10 +155,6 @@ def padding(c: Convolution) -> list[tuple[int, int, int]]:
     return [
         (low, high, step - 1) for (low, high), step in zip(c.padding, c.lhs_dilation, strict=True)
     ]
-
-
-def _dilated(c: Convolution, array: jax.Array) -> jax.Array:
-    return pad(array, [(0, 0, 0), *padding(c), (0, 0, 0)])
 
 
 def _inverse(permutation: Sequence[int]) -> list[int]:

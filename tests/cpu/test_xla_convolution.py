@@ -1,5 +1,6 @@
 """Convolutions made of plain XLA operations against XLA's own rule: values and both gradients."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax import cpu
-from cnn_jax.cpu import convolution, xla_convolution
+from cnn_jax.cpu import convolution, onednn_limits, xla_convolution
 from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
@@ -226,6 +227,56 @@ def test_the_stock_rule_stays_for_a_reason(x, kernel, groups, stride, dtype, why
     choice = xla_convolution.choose(c)
     assert choice.build is None
     assert choice.reason == why
+
+
+# Shape, kernel, groups, stride, kind, whether oneDNN has only its general kernel: who is faster.
+FASTER = [
+    ((8, 100, 64), (1, 1, 64), 64, 1, "forward", False, True),
+    ((8, 100, 64), (3, 1, 64), 64, 1, "forward", False, False),
+    ((8, 100, 64), (3, 1, 64), 64, 1, "kernel gradient", True, True),
+    ((64, 1089, 8), (1, 8, 128), 1, 2, "input gradient", True, True),
+    ((64, 1089, 8), (1, 8, 128), 1, 2, "input gradient", False, False),
+    ((32, 50, 50, 64), (1, 1, 64, 1), 1, 1, "forward", False, True),
+    ((1, 28, 57, 1), (3, 3, 1, 128), 1, 1, "input gradient", False, True),
+    ((1, 14, 28, 1), (3, 3, 1, 64), 1, 1, "input gradient", False, False),
+    ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, False),
+    ((64, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, True),
+]
+
+
+@pytest.mark.parametrize(("x", "kernel", "groups", "stride", "kind", "general", "plain"), FASTER)
+def test_which_plain_kernels_beat_onednn(x, kernel, groups, stride, kind, general, plain):
+    c = described(x, kernel, groups=groups, stride=stride, kind=kind)
+    assert xla_convolution.beats_onednn(c, general) == plain
+    assert not plain or xla_convolution.choose(c).build is not None
+
+
+# The same, with the reason for which XLA's own kernel is faster.
+SLOWER = [
+    ((64, 36, 17, 48), (7, 7, 48, 16), 1, 3, "kernel gradient", True, "for this kernel gradient"),
+    ((64, 36, 17, 48), (7, 7, 48, 16), 1, 3, "kernel gradient", False, None),
+    ((2, 36, 17, 4), (7, 7, 4, 16), 1, 3, "kernel gradient", True, None),
+    ((8, 14, 5, 9, 24), (2, 2, 2, 6, 4), 4, 1, "kernel gradient", True, "for these groups"),
+    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "forward", False, "the weights are large"),
+    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "kernel gradient", False, "the weights are large"),
+    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "input gradient", False, None),
+    ((64, 16, 18, 8), (2, 2, 8, 512), 1, 3, "forward", False, "few input channels"),
+    ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, "few output channels"),
+    ((4, 87, 9, 4), (3, 3, 4, 256), 1, 3, "forward", False, None),
+    ((4, 87, 9, 256), (3, 3, 256, 4), 1, 3, "input gradient", False, "the rows are narrow"),
+    ((16, 118, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, "the rows are single elements"),
+    ((8, 56, 56, 64), (3, 3, 64, 64), 1, 1, "forward", False, None),
+]
+
+
+@pytest.mark.parametrize(("x", "kernel", "groups", "stride", "kind", "general", "why"), SLOWER)
+def test_the_limits_of_onednn(x, kernel, groups, stride, kind, general, why):
+    c = described(x, kernel, groups=groups, stride=stride, kind=kind)
+    reason = onednn_limits.slower(c, general)
+    assert (reason is None) == (why is None)
+    assert why is None or why in (reason or "")
+    half = dataclasses.replace(c, dtype="bfloat16")
+    assert onednn_limits.slower(half, general) is None
 
 
 def test_groups_are_joined_to_enough_channels_in_few_calls():

@@ -97,6 +97,10 @@ int64_t Configuration::work() const {
   return multiply_adds + kElement * (source_size() + destination_size());
 }
 
+int64_t Configuration::copying() const {
+  return kElement * batch * in_channels * product(window) * product(output);
+}
+
 bool parse(const int64_t* numbers, size_t count, Configuration* result, std::string* why) {
   Reader reader(numbers, count);
   Configuration c{};

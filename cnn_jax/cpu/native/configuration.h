@@ -34,8 +34,9 @@ struct Configuration {
   int64_t source_size() const;
   int64_t weights_size() const;
   int64_t destination_size() const;
-  int64_t images() const;  // those of each group counted
-  int64_t work() const;    // what it takes, in multiply-adds
+  int64_t images() const;   // those of each group counted
+  int64_t work() const;     // what it takes, in multiply-adds
+  int64_t copying() const;  // what it takes to copy every window, likewise
 };
 
 // Reads a configuration. Where the numbers are not those of a convolution that is safe to hand to

@@ -24,7 +24,7 @@ int threads_worth_waking(const std::vector<int64_t>& numbers, const Configuratio
   // images out if there are enough.
   if (c.kind == Kind::kKernelGradient && c.images() >= threads) return threads;
   const int64_t slices = c.output.size() == 3 ? c.output.front() : 1;
-  return threads_for(c.work() / (c.images() * slices));
+  return threads_for((c.work() + c.copying()) / (c.images() * slices));
 }
 
 // An operand in the layout that the convolution wants: the caller's memory, or a copy of it.
