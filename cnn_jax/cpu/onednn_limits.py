@@ -16,6 +16,7 @@ _FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 8, 5_000_000, 32, 100_00
 _LONG, _ROWS_WORK = 64, 1_000_000
 # A result of so few channels leaves most of a vector empty.
 _FEW_OUTPUTS, _MANY_INPUTS, _SOME_WORK = range(2, 5), 16, 2_000_000
+_VERY_MANY_INPUTS = 256
 
 
 def slower(c: Convolution, general: bool) -> str | None:
@@ -54,6 +55,8 @@ def slower(c: Convolution, general: bool) -> str | None:
     many = c.in_channels >= _MANY_INPUTS * c.out_channels and max(c.stride) == 1
     if c.out_channels in _FEW_OUTPUTS and many and c.flops // 2 >= _SOME_WORK:
         return "few output channels of many inputs"
+    if c.out_channels == 1 and c.in_channels >= _VERY_MANY_INPUTS and max(c.stride) > 1:
+        return "one output channel of many inputs"
     return None
 
 

@@ -262,6 +262,7 @@ SLOWER = [
     ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "input gradient", False, None),
     ((64, 16, 18, 8), (2, 2, 8, 512), 1, 3, "forward", False, "few input channels"),
     ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, "few output channels"),
+    ((4, 44, 7, 512), (3, 3, 512, 1), 1, 2, "forward", False, "one output channel"),
     ((4, 87, 9, 4), (3, 3, 4, 256), 1, 3, "forward", False, None),
     ((4, 87, 9, 256), (3, 3, 256, 4), 1, 3, "input gradient", False, "the rows are narrow"),
     ((16, 118, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, "the rows are single elements"),

@@ -9,7 +9,9 @@ namespace {
 
 constexpr int64_t kFormat = 1;
 constexpr double kMostElements = 1e12;
-constexpr int64_t kElement = 10;  // an element read or written, in multiply-adds
+constexpr int64_t kVector = 16;      // channels
+constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
+constexpr int64_t kElement = 10;     // an element read or written, in multiply-adds
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
 
 int64_t product(const std::vector<int64_t>& sizes) {
@@ -93,8 +95,13 @@ int64_t Configuration::destination_size() const { return batch * out_channels * 
 int64_t Configuration::images() const { return batch * groups; }
 
 int64_t Configuration::work() const {
+  // A result of few channels is computed in vectors that are partly empty.
+  const int64_t channels = kind == Kind::kInputGradient ? in_channels : out_channels;
+  const int64_t filled = (channels + kVector - 1) / kVector * kVector;
   const int64_t multiply_adds = destination_size() * (in_channels / groups) * product(window);
-  return multiply_adds + kElement * (source_size() + destination_size());
+  const int64_t faster = type == Type::kBfloat16 ? kMatrixUnits : 1;
+  return multiply_adds / channels * filled / faster +
+         kElement * (source_size() + destination_size());
 }
 
 int64_t Configuration::copying() const {
