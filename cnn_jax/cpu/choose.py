@@ -2,11 +2,20 @@
 
 import enum
 import functools
+from collections.abc import Callable
 
 import jax
 from jax import lax
 
-from cnn_jax.cpu import convolution, native_library, onednn, pooling, xla_convolution, xla_faults
+from cnn_jax.cpu import (
+    convolution,
+    native_library,
+    onednn,
+    pooling,
+    winograd,
+    xla_convolution,
+    xla_faults,
+)
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.settings import FAMILIES
 
@@ -79,8 +88,14 @@ def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
-    made = _onednn_plan(described, place, kernels)
-    native = stock(made) if isinstance(made, str) else _onednn(described, made)
+    if "winograd" in kernels and winograd.wins(described):
+        made = _native_plan(onednn.plan_by_winograd, described, place)
+        if isinstance(made, onednn.Plan):
+            return _native("Winograd", described, made)
+    made = "the onednn kernels are switched off"
+    if "onednn" in kernels:
+        made = _native_plan(onednn.plan, described, place)
+    native = stock(made) if isinstance(made, str) else _native("oneDNN", described, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")
     if "xla" in kernels:
@@ -94,17 +109,19 @@ def _first_that_applies(described: convolution.Convolution, place: Place, kernel
     return stock("; ".join(choice.reason for choice in choices))
 
 
-def _onednn_plan(described: convolution.Convolution, place: Place, kernels) -> onednn.Plan | str:
-    if "onednn" not in kernels:
-        return "the onednn kernels are switched off"
+def _native_plan(
+    plan: Callable[[convolution.Convolution], onednn.Plan | str],
+    described: convolution.Convolution,
+    place: Place,
+) -> onednn.Plan | str:
     # A call of the library can't be split by the partitioner, nor found by another process.
     if place is not Place.HERE:
         return f"it runs {place.value}"
     try:
-        return onednn.plan(described)
+        return plan(described)
     except native_library.NativeLibraryError:
         return "the native library is missing; see status()"
 
 
-def _onednn(described: convolution.Convolution, made: onednn.Plan) -> Choice:
-    return Choice("oneDNN", described.kind.value, onednn.call(described, made))
+def _native(kernel: str, described: convolution.Convolution, made: onednn.Plan) -> Choice:
+    return Choice(kernel, described.kind.value, onednn.call(described, made))

@@ -45,8 +45,8 @@ def install(
     was compiled before gets the new kernels too. Calling it again changes the settings.
 
     Args:
-        kernels: the families that may be used, of "onednn", "xla" and "pooling"; all by default,
-            or those in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
+        kernels: the families that may be used, of "winograd", "onednn", "xla" and "pooling"; all by
+            default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
         strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
             instead (`CNN_JAX_CPU_STRICT=1`).
         compare: each result is compared with that of XLA's own kernel, and the program fails where
@@ -72,7 +72,7 @@ def install(
         if _current is not None and _current.settings == settings:
             return
         _remove()
-        if "onednn" in settings.kernels:
+        if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
         saved = {primitive: private.platform_rules().get(primitive) for primitive in PRIMITIVES}
@@ -167,7 +167,7 @@ def _remove() -> None:
             private.uncacheable_primitives().discard(primitive)
     if _current.settings.keep_memory:
         memory.release()
-    if "onednn" in _current.settings.kernels:
+    if _current.settings.native:
         with contextlib.suppress(native_library.NativeLibraryError):
             native_library.release()
     rules.chosen.clear()

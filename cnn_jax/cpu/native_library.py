@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import jax
 
-FORMAT = 1
+FORMAT = 2
 TARGET = "cnn_jax_convolution_v1"
 
 _LIBRARY = "libcnn_jax_cpu.so"

@@ -12,6 +12,7 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
+_DIRECT, _WINOGRAD = 0, 1
 _TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
@@ -30,21 +31,26 @@ class Plan:
 
 def plan(convolution: Convolution) -> Plan | str:
     """The call that computes a convolution, or the reason why there is none."""
-    c = convolution
-    if c.dtype not in _TYPES:
-        return f"oneDNN's kernels are for float32 and bfloat16, not {c.dtype}"
-    if c.empty:
-        return "an array is empty"
-    if not 1 <= c.rank <= 3:
-        return f"oneDNN's kernels are for 1 to 3 spatial dimensions, not {c.rank}"
-    made = _MAKERS[c.kind](c)
+    made = _described(convolution)
     if isinstance(made, str):
         return made
     reason = native_library.reason_against(made.configuration)
     if reason is not None:
         return reason
     general = native_library.only_general(made.configuration)
-    return onednn_limits.slower(c, general) or dataclasses.replace(made, general=general)
+    slower = onednn_limits.slower(convolution, general)
+    return slower or dataclasses.replace(made, general=general)
+
+
+def plan_by_winograd(convolution: Convolution) -> Plan | str:
+    """The call that computes it by Winograd's method, or the reason why there is none."""
+    made = _described(convolution)
+    if isinstance(made, str):
+        return made
+    format_, kind, _, *rest = made.configuration
+    configuration = (format_, kind, _WINOGRAD, *rest)
+    reason = native_library.reason_against(configuration)
+    return reason or dataclasses.replace(made, configuration=configuration)
 
 
 def call(convolution: Convolution, made: Plan) -> Callable[[jax.Array, jax.Array], jax.Array]:
@@ -65,6 +71,16 @@ def call(convolution: Convolution, made: Plan) -> Callable[[jax.Array, jax.Array
         return result
 
     return run
+
+
+def _described(c: Convolution) -> Plan | str:
+    if c.dtype not in _TYPES:
+        return f"oneDNN's kernels are for float32 and bfloat16, not {c.dtype}"
+    if c.empty:
+        return "an array is empty"
+    if not 1 <= c.rank <= 3:
+        return f"oneDNN's kernels are for 1 to 3 spatial dimensions, not {c.rank}"
+    return _MAKERS[c.kind](c)
 
 
 def _forward(c: Convolution) -> Plan | str:
@@ -220,6 +236,7 @@ def _plan(
     configuration = (
         native_library.FORMAT,
         _KINDS[kind],
+        _DIRECT,
         _TYPES[c.dtype],
         c.rank,
         groups,

@@ -4,7 +4,8 @@ import dataclasses
 import os
 from collections.abc import Iterable
 
-FAMILIES = ("onednn", "xla", "pooling")
+FAMILIES = ("winograd", "onednn", "xla", "pooling")
+_NATIVE = frozenset({"winograd", "onednn"})
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
@@ -18,6 +19,11 @@ class Settings:
     strict: bool = False
     compare: bool = False
     keep_memory: bool = True
+
+    @property
+    def native(self) -> bool:
+        """Whether a family may be used that needs the native library."""
+        return not _NATIVE.isdisjoint(self.kernels)
 
 
 def resolve(

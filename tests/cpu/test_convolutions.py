@@ -150,8 +150,9 @@ def test_convolutions_of_every_family_member_reach_the_library(native):
 def hostile(**changes) -> tuple[int, ...]:
     """A forward 1-D configuration with some of its numbers changed."""
     numbers = {
-        "format": 1, "kind": 0, "type": 0, "rank": 1, "groups": 1, "batch": 1, "in": 1, "out": 1,
-        "input": 8, "output": 6, "window": 3, "stride": 1, "dilation": 1, "low": 0, "high": 0,
+        "format": 2, "kind": 0, "method": 0, "type": 0, "rank": 1,
+        "groups": 1, "batch": 1, "in": 1, "out": 1, "input": 8, "output": 6, "window": 3,
+        "stride": 1, "dilation": 1, "low": 0, "high": 0,
         "sn": 8, "sc": 8, "sw": 1, "wg": 3, "wo": 3, "wi": 3, "ww": 1, "dn": 6, "dc": 6, "dw": 1,
     }  # fmt: skip
     assert changes.keys() <= numbers.keys()
@@ -161,9 +162,10 @@ def hostile(**changes) -> tuple[int, ...]:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 2}, "another version"),
+        ({"format": 1}, "another version"),
         ({"kind": 3}, "unknown kind"),
-        ({"rank": 4}, "unknown kind, type or rank"),
+        ({"method": 2}, "unknown kind, method"),
+        ({"rank": 4}, "unknown kind, method, type or rank"),
         ({"batch": 0}, "zero, negative or too large"),
         ({"stride": -1}, "zero, negative or too large"),
         ({"low": 3, "output": 9}, "as large as the dilated window"),

@@ -8,6 +8,7 @@
 namespace cnn_jax {
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
+enum class Method : int64_t { kDirect = 0, kWinograd = 1 };
 enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
 
 // Sizes follow the forward convolution, whatever the kind: an input gradient writes `source`, a
@@ -15,6 +16,7 @@ enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
 // source and destination [batch, channels, *spatial], weights [group, out, in, *window].
 struct Configuration {
   Kind kind;
+  Method method;
   Type type;
   int64_t groups;
   int64_t batch;

@@ -10,11 +10,6 @@
 namespace cnn_jax {
 namespace {
 
-dnnl::stream& stream() {
-  thread_local dnnl::stream instance(engine());
-  return instance;
-}
-
 int threads_worth_waking(const std::vector<int64_t>& numbers, const Configuration& c) {
   const int threads = threads_for(c.work());
   if (threads == 1) return 1;
@@ -36,12 +31,13 @@ class Prepared {
         copy_(operand.copied() ? operand.wanted.get_size() : 0),
         wanted_(operand.copied() ? dnnl::memory(operand.wanted, engine(), copy_.data()) : given_) {}
 
-  const dnnl::memory& read() {
+  void read() {
     if (operand_.copied()) reorder(given_, wanted_);
-    return wanted_;
   }
 
-  const dnnl::memory& target() const { return wanted_; }
+  const dnnl::memory& wanted() const { return wanted_; }
+
+  float* floats() const { return static_cast<float*>(wanted_.get_data_handle()); }
 
   void write_back() {
     if (operand_.copied()) reorder(wanted_, given_);
@@ -55,6 +51,19 @@ class Prepared {
   Workspace copy_;
   dnnl::memory wanted_;
 };
+
+void run_direct(const Primitives& primitives, Kind kind, const dnnl::memory& source,
+                const dnnl::memory& weights, const dnnl::memory& destination) {
+  const Workspace scratch(primitives.scratchpad.get_size());
+  const dnnl::memory scratchpad(primitives.scratchpad, engine(), scratch.data());
+  const bool to_source = kind == Kind::kInputGradient, to_weights = kind == Kind::kKernelGradient;
+  const bool to_destination = kind == Kind::kForward;
+  primitives.convolution.execute(
+      stream(), {{to_source ? DNNL_ARG_DIFF_SRC : DNNL_ARG_SRC, source},
+                 {to_weights ? DNNL_ARG_DIFF_WEIGHTS : DNNL_ARG_WEIGHTS, weights},
+                 {to_destination ? DNNL_ARG_DST : DNNL_ARG_DIFF_DST, destination},
+                 {DNNL_ARG_SCRATCHPAD, scratchpad}});
+}
 
 }  // namespace
 
@@ -74,6 +83,7 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
 
 void run(const std::vector<int64_t>& numbers, const Configuration& configuration,
          const Arrays& arrays) {
+  const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);
   const ThreadCount count(threads);
   const Placement placement(threads);
@@ -82,33 +92,19 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
   Prepared source(primitives->source, arrays.source);
   Prepared weights(primitives->weights, arrays.weights);
   Prepared destination(primitives->destination, arrays.destination);
-  const Workspace scratch(primitives->scratchpad.get_size());
-  const dnnl::memory scratchpad(primitives->scratchpad, engine(), scratch.data());
-
-  const auto execute = [&](std::unordered_map<int, dnnl::memory> arguments) {
-    arguments.emplace(DNNL_ARG_SCRATCHPAD, scratchpad);
-    primitives->convolution.execute(stream(), arguments);
-  };
-  switch (configuration.kind) {
-    case Kind::kForward:
-      execute({{DNNL_ARG_SRC, source.read()},
-               {DNNL_ARG_WEIGHTS, weights.read()},
-               {DNNL_ARG_DST, destination.target()}});
-      destination.write_back();
-      break;
-    case Kind::kInputGradient:
-      execute({{DNNL_ARG_DIFF_DST, destination.read()},
-               {DNNL_ARG_WEIGHTS, weights.read()},
-               {DNNL_ARG_DIFF_SRC, source.target()}});
-      source.write_back();
-      break;
-    case Kind::kKernelGradient:
-      execute({{DNNL_ARG_SRC, source.read()},
-               {DNNL_ARG_DIFF_DST, destination.read()},
-               {DNNL_ARG_DIFF_WEIGHTS, weights.target()}});
-      weights.write_back();
-      break;
+  Prepared* const operands[] = {&source, &weights, &destination};
+  Prepared* const result = kind == Kind::kForward         ? &destination
+                           : kind == Kind::kInputGradient ? &source
+                                                          : &weights;
+  for (Prepared* operand : operands) {
+    if (operand != result) operand->read();
   }
+  if (primitives->winograd) {
+    primitives->winograd->run(source.floats(), weights.floats(), destination.floats());
+  } else {
+    run_direct(*primitives, kind, source.wanted(), weights.wanted(), destination.wanted());
+  }
+  result->write_back();
   stream().wait();
 }
 

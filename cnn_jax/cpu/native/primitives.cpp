@@ -67,6 +67,29 @@ Operand operand(const memory::desc& given, const memory::desc& wanted, Direction
   return result;
 }
 
+Direction direction(Kind kind, Kind writes) {
+  return kind == writes ? Direction::kWrite : Direction::kRead;
+}
+
+std::shared_ptr<const Primitives> by_winograd(const memory::desc& source,
+                                              const memory::desc& weights,
+                                              const memory::desc& destination,
+                                              const Configuration& c, int threads) {
+  const auto laid = [](const memory::desc& given, memory::format_tag tag) {
+    return memory::desc(given.get_dims(), given.get_data_type(), tag);
+  };
+  const auto pictures = memory::format_tag::nhwc;
+  const auto window = c.kind == Kind::kInputGradient ? memory::format_tag::cdab
+                                                     : memory::format_tag::hwio;
+  auto result = std::make_shared<Primitives>();
+  result->winograd = std::make_unique<const Winograd>(c, threads);
+  result->source = operand(source, laid(source, pictures), direction(c.kind, Kind::kInputGradient));
+  result->weights = operand(weights, laid(weights, window), direction(c.kind, Kind::kKernelGradient));
+  result->destination =
+      operand(destination, laid(destination, pictures), direction(c.kind, Kind::kForward));
+  return result;
+}
+
 template <typename Descriptor, typename Primitive>
 std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const memory::desc& source,
                                            const memory::desc& weights,
@@ -75,18 +98,14 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
                                            const memory::desc& weights_wanted,
                                            const memory::desc& destination_wanted, Kind kind) {
   const std::string implementation = descriptor.impl_info_str();
-  // oneDNN's reference kernels are plain loops, slower than XLA's.
-  if (implementation.rfind("ref", 0) == 0) {
-    throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
-  }
+  refuse_reference(implementation);
   auto result = std::make_shared<Primitives>();
-  const auto direction = [kind](Kind writes) {
-    return kind == writes ? Direction::kWrite : Direction::kRead;
-  };
   result->convolution = Primitive(descriptor);
-  result->source = operand(source, source_wanted, direction(Kind::kInputGradient));
-  result->weights = operand(weights, weights_wanted, direction(Kind::kKernelGradient));
-  result->destination = operand(destination, destination_wanted, direction(Kind::kForward));
+  result->source = operand(source, source_wanted, direction(kind, Kind::kInputGradient));
+  result->weights =
+      operand(weights, weights_wanted, direction(kind, Kind::kKernelGradient));
+  result->destination =
+      operand(destination, destination_wanted, direction(kind, Kind::kForward));
   result->scratchpad = descriptor.scratchpad_desc();
   result->general = (":" + implementation).find(":gemm") != std::string::npos;
   return result;
@@ -122,7 +141,18 @@ const dnnl::engine& engine() {
   return instance;
 }
 
-std::shared_ptr<const Primitives> make_primitives(const Configuration& c) {
+dnnl::stream& stream() {
+  thread_local dnnl::stream instance(engine());
+  return instance;
+}
+
+void refuse_reference(const std::string& implementation) {
+  if (implementation.rfind("ref", 0) == 0) {
+    throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
+  }
+}
+
+std::shared_ptr<const Primitives> make_primitives(const Configuration& c, int threads) {
   const auto type = element(c.type);
   const bool grouped = c.groups > 1;
 
@@ -144,6 +174,10 @@ std::shared_ptr<const Primitives> make_primitives(const Configuration& c) {
 
   Dims dilation = c.dilation;
   for (auto& step : dilation) step -= 1;  // oneDNN counts the gaps
+
+  if (c.method == Method::kWinograd) {
+    return by_winograd(source, weights, destination, c, threads);
+  }
 
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -199,7 +233,7 @@ std::shared_ptr<const Primitives> find_primitives(const std::vector<int64_t>& nu
     }
   }
   // Made outside the lock: it can take milliseconds, and other threads have work to do.
-  auto made = make_primitives(configuration);
+  auto made = make_primitives(configuration, threads);
   std::lock_guard<std::mutex> lock(kept.mutex);
   if (kept.index.count(key) != 0) return made;
   kept.entries.emplace_front(key, made);

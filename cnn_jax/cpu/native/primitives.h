@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "configuration.h"
 #include "dnnl.hpp"
+#include "winograd.h"
 
 namespace cnn_jax {
 
@@ -19,6 +21,7 @@ struct Operand {
 };
 
 struct Primitives {
+  std::unique_ptr<const Winograd> winograd;  // or else:
   dnnl::primitive convolution;
   Operand source;
   Operand weights;
@@ -26,13 +29,18 @@ struct Primitives {
   dnnl::memory::desc scratchpad;
   // Whether this is oneDNN's kernel for what no other takes: matrix products, one for each image
   // and in three dimensions for each slice of it.
-  bool general;
+  bool general = false;
 };
 
 const dnnl::engine& engine();
+dnnl::stream& stream();  // the calling thread's
+
+// oneDNN's reference kernels are plain loops, slower than XLA's: throws dnnl::error for one.
+void refuse_reference(const std::string& implementation);
 
 // Throws dnnl::error where oneDNN has no kernel.
-std::shared_ptr<const Primitives> make_primitives(const Configuration& configuration);
+std::shared_ptr<const Primitives> make_primitives(const Configuration& configuration,
+                                                  int threads);
 
 // As above, through a bounded store shared by all threads; `numbers` identify the configuration.
 std::shared_ptr<const Primitives> find_primitives(const std::vector<int64_t>& numbers,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 namespace cnn_jax {
 
@@ -20,5 +21,9 @@ class ThreadCount {
  private:
   int saved_;
 };
+
+// Calls `body` with each number below `count`, on so many threads; one that is free takes the next.
+// What a call throws is thrown again when all have ended.
+void for_each(int threads, int64_t count, const std::function<void(int64_t)>& body);
 
 }  // namespace cnn_jax

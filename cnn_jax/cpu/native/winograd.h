@@ -1,0 +1,40 @@
+// Convolutions of 3x3 windows by Winograd's minimal filtering: 16 products where others take 36.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "configuration.h"
+#include "dnnl.hpp"
+
+namespace cnn_jax {
+
+// One convolution. The source lies as [batch, height, width, channels], the destination alike; the
+// weights lie as [3, 3, in, out], for an input gradient as [3, 3, out, in].
+class Winograd {
+ public:
+  // Throws dnnl::error where the method doesn't apply, or oneDNN has no matrix product for it.
+  Winograd(const Configuration& configuration, int threads);
+
+  // Reads two of the arrays and writes the one that the kind names. Throws on failure.
+  void run(float* source, float* weights, float* destination) const;
+
+ private:
+  struct Pictures;
+  struct Tiles;
+
+  void correlate(const Pictures& given, float* kernel, const Pictures& result,
+                 const std::vector<int64_t>& padding) const;
+  void transform_kernel(float* kernel, int64_t from, int64_t to, float* transformed) const;
+  void kernel_gradient(const Pictures& source, const Pictures& destination, float* kernel) const;
+  void restore_kernel(float* sums, int64_t parts, int64_t step, float* kernel) const;
+  void multiply(float* a, float* b, float* c, void* scratchpad) const;
+
+  const Configuration configuration_;
+  const int threads_;
+  int64_t block_;  // tiles whose products are taken together
+  dnnl::memory::desc a_, b_, c_, scratchpad_;
+  dnnl::primitive product_;  // sixteen matrix products at once
+};
+
+}  // namespace cnn_jax

@@ -1,0 +1,124 @@
+"""Convolutions by Winograd's method: which are computed so, how exactly, and to the same end."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnn_jax import cpu
+from cnn_jax.cpu import winograd
+
+
+def layer(x, kernel, padding=((1, 1), (1, 1)), pictures="NHWC", window="HWIO"):
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), padding, dimension_numbers=(pictures, window, pictures)
+    )
+
+
+def all_three(x, kernel, weight, **keywords):
+    value, pullback = jax.vjp(lambda x, k: layer(x, k, **keywords), x, kernel)
+    return value, *pullback(weight)
+
+
+def kernels_of(size=8, channels=64, batch=64, dtype="float32", **installed):
+    x = jax.ShapeDtypeStruct((batch, size, size, channels), dtype)
+    kernel = jax.ShapeDtypeStruct((3, 3, channels, 64), dtype)
+    with cpu.installed(**installed):
+        rows = cpu.explain(jax.grad(lambda *a: layer(*a).sum(), (0, 1)), x, kernel).rows
+    return [row.kernel for row in rows]
+
+
+@pytest.fixture
+def however_small(native, monkeypatch):
+    """Every convolution that the method can compute is computed by it."""
+    monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
+    monkeypatch.setattr(winograd, "_LEAST_FILLED", 0)
+    with cpu.installed(kernels=["winograd"], strict=True):
+        yield
+
+
+def test_wide_layers_are_computed_by_it(native):
+    assert kernels_of() == ["Winograd"] * 3
+    assert kernels_of(channels=48) == ["oneDNN"] * 3
+    assert kernels_of(batch=2) == ["oneDNN"] * 3
+    assert kernels_of(size=3) == ["oneDNN"] * 3
+    assert kernels_of(dtype="bfloat16") == ["oneDNN"] * 3
+    assert kernels_of(kernels=["onednn", "xla"]) == ["oneDNN"] * 3
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    st.tuples(st.sampled_from([1, 3, 16, 17, 70]), st.sampled_from([1, 2, 16, 65])),
+    st.lists(st.integers(0, 2), min_size=4, max_size=4),
+    st.sampled_from([("NHWC", "HWIO"), ("NCHW", "OIHW"), ("NHWC", "OIHW"), ("NCHW", "HWIO")]),
+    st.integers(0, 2**32 - 1),
+)
+def test_it_is_as_exact_as_a_direct_sum(batch, size, channels, padding, layout, seed):
+    pads = ((padding[0], padding[1]), (padding[2], padding[3]))
+    result = tuple(n + sum(pad) - 2 for n, pad in zip(size, pads, strict=True))
+    if min(result) < 1:
+        return
+    shapes = {"N": batch, "H": size[0], "W": size[1], "C": channels[0], "O": channels[1]}
+    window = {"H": 3, "W": 3, "I": channels[0], "O": channels[1]}
+    out = {"N": batch, "H": result[0], "W": result[1], "C": channels[1]}
+    draw = np.random.default_rng(seed)
+    arrays = [
+        draw.normal(size=[sizes[axis] for axis in axes])
+        for sizes, axes in ((shapes, layout[0]), (window, layout[1]), (out, layout[0]))
+    ]
+
+    def compute(dtype):
+        with jax.enable_x64(dtype == "float64"):
+            given = [jnp.asarray(array, dtype) for array in arrays]
+            function = functools.partial(
+                all_three, padding=pads, pictures=layout[0], window=layout[1]
+            )
+            return [np.asarray(array) for array in jax.jit(function)(*given)]
+
+    with cpu.uninstalled():
+        exact = compute("float64")
+        direct = compute("float32")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_FEWEST_CHANNELS", "_FEWEST_TILES", "_LEAST_FILLED"):
+            patch.setattr(winograd, name, 0)
+        # Where an element of the kernel meets padding alone, XLA's own rule stays.
+        with cpu.installed(kernels=["winograd"]):
+            mine = compute("float32")
+    for truth, other, got in zip(exact, direct, mine, strict=True):
+        scale = np.abs(truth).max()
+        allowed = 4 * np.abs(other - truth).max() + 1e-6 * scale
+        assert np.abs(got - truth).max() <= allowed
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("operand", [0, 1, 2])
+def test_what_is_not_finite_reaches_the_same_results(however_small, wrong, operand):
+    draw = np.random.default_rng(0)
+    shapes = (2, 7, 6, 5), (3, 3, 5, 4), (2, 7, 6, 4)
+    arrays = [draw.normal(size=shape).astype(np.float32) for shape in shapes]
+    arrays[operand][1, 2, 1, 3] = wrong
+    mine = jax.jit(all_three)(*arrays)
+    with cpu.uninstalled():
+        theirs = jax.jit(all_three)(*arrays)
+    for got, expected in zip(mine, theirs, strict=True):
+        np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected))
+
+
+def test_the_same_numbers_give_the_same_bits(native):
+    draw = np.random.default_rng(0)
+    shapes = (16, 12, 12, 64), (3, 3, 64, 64), (16, 12, 12, 64)
+    arrays = [jnp.asarray(draw.normal(size=shape), jnp.float32) for shape in shapes]
+    with cpu.installed():
+        compute = jax.jit(all_three)
+        assert {row.kernel for row in cpu.explain(all_three, *arrays).rows} == {"Winograd"}
+        first = jax.tree.map(np.asarray, compute(*arrays))
+        for _ in range(5):
+            jax.tree.map(np.testing.assert_array_equal, compute(*arrays), first)
