@@ -12,6 +12,7 @@ from cnn_jax.cpu import (
     native_library,
     onednn,
     pooling,
+    sums,
     winograd,
     xla_convolution,
     xla_faults,
@@ -35,9 +36,16 @@ POOLING = (
     lax.select_and_scatter_add_p,
     lax.select_and_gather_add_p,
 )
-PRIMITIVES = (lax.conv_general_dilated_p, *POOLING)
+PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
+# Lowered in the same way wherever the equation stands.
+CACHEABLE = (sums.PRIMITIVE,)
 
 _HALF = ("bfloat16", "float16")
+
+
+def concerned(primitive, avals_in, kernels: tuple[str, ...] = FAMILIES) -> bool:
+    """Whether there is a choice at all: most sums are none of this package's business."""
+    return primitive is not sums.PRIMITIVE or sums.concerned(avals_in, kernels)
 
 
 def choose(
@@ -54,6 +62,8 @@ def choose(
         return stock("a size is not known when the program is compiled")
     if primitive is lax.conv_general_dilated_p:
         return _convolution(avals_in, avals_out, params, place, kernels)
+    if primitive is sums.PRIMITIVE:
+        return sums.choose(avals_in, params)
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
     return pooling.choose(primitive, avals_in, params)

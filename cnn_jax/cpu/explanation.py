@@ -1,4 +1,4 @@
-"""`explain(fn, *args)`: the kernel of each convolution and pooling in a program, and why."""
+"""`explain(fn, *args)`: the kernel of each operation that is concerned in a program, and why."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -8,7 +8,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from cnn_jax.cpu import convolution, padded
-from cnn_jax.cpu.choose import PRIMITIVES, choose
+from cnn_jax.cpu.choose import PRIMITIVES, choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
 
@@ -61,6 +61,8 @@ class Explanation:
 def explain(function: Callable, *args, **kwargs) -> Explanation:
     """The kernel that each convolution and pooling of `function(*args, **kwargs)` gets, and why.
 
+    Sums of half-precision numbers, which are taken in float32, are listed too.
+
     The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
     are those of the standing installation, or of `install()`'s defaults where there is none, for
     a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a gradient
@@ -88,13 +90,15 @@ _NAMES = {
     lax.reduce_window_sum_p: "sum-pool",
     lax.select_and_scatter_add_p: "max-pool gradient",
     lax.select_and_gather_add_p: "max-pool tangent",
+    lax.reduce_sum_p: "sum",
 }
 
 
 def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
     producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
     for equation in jaxpr.eqns:
-        if equation.primitive in PRIMITIVES:
+        avals_in = [variable.aval for variable in equation.invars]
+        if equation.primitive in PRIMITIVES and concerned(equation.primitive, avals_in, kernels):
             yield _row(equation, producers, times, kernels)
         inner_times = times
         if equation.primitive.name == "scan":

@@ -9,7 +9,7 @@ import jax
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import memory, native_library, private, rules
-from cnn_jax.cpu.choose import PRIMITIVES
+from cnn_jax.cpu.choose import CACHEABLE, PRIMITIVES
 from cnn_jax.cpu.settings import Settings, resolve
 
 
@@ -41,8 +41,9 @@ def install(
 ) -> None:
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
-    Only the CPU lowering rules of six primitives change; JAX's caches are emptied, so that what
-    was compiled before gets the new kernels too. Calling it again changes the settings.
+    Only the CPU lowering rules of seven primitives change: convolution, the five of pooling, and
+    the sum, for half precision alone, which is then taken in float32. JAX's caches are emptied, so
+    that what was compiled before gets the new kernels too. Calling it again changes the settings.
 
     Args:
         kernels: the families that may be used, of "winograd", "onednn", "xla" and "pooling"; all by
@@ -82,7 +83,10 @@ def install(
             # Equal equations of one module may stand inside and outside of shard_map, and must
             # not share a lowered body.
             mlir.register_lowering(
-                primitive, rules.rule(primitive, stock, settings), platform="cpu", cacheable=False
+                primitive,
+                rules.rule(primitive, stock, settings),
+                platform="cpu",
+                cacheable=primitive in CACHEABLE,
             )
         kept = memory.keep() if settings.keep_memory else "returned"
         _current = Installation(settings, saved, uncacheable, kept)

@@ -7,7 +7,7 @@ from jax.interpreters import mlir
 
 from cnn_jax.cpu import compare, padded, private
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.choose import Place, choose
+from cnn_jax.cpu.choose import Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
 
 # How often each kernel was chosen since `install()`, for `status()`.
@@ -22,6 +22,8 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
     """A lowering rule for the primitive: the chosen kernel, or the stock rule."""
 
     def lower(context, *operands, **params):
+        if not concerned(primitive, context.avals_in, settings.kernels):
+            return stock(context, *operands, **params)
         choice, inputs, avals_in = _choose(primitive, context, operands, params, settings)
         chosen[(primitive.name, choice.kernel, choice.reason)] += 1
         if choice.build is None:

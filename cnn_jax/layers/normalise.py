@@ -19,6 +19,7 @@ from cnn_jax.layers.layer import (
     check_parameters,
     check_shape,
 )
+from cnn_jax.ops.bias import across
 
 
 def group_norm(
@@ -125,7 +126,7 @@ def _normalisation(
                 f"{kind}: x must be floating and of the parameters' dtype, "
                 f"got x {x.dtype} and scale {params['scale'].dtype}"
             )
-        scale, bias = (jnp.broadcast_to(params[name], x.shape) for name in ("scale", "bias"))
+        scale, bias = (across(params[name], x.shape) for name in ("scale", "bias"))
         return normalise(x) * scale + bias
 
     return Layer(init, apply, kind)

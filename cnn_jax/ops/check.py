@@ -70,8 +70,3 @@ def check_bias(call: Call, features: int) -> None:
     bias = call.operands.get("bias")
     if bias is not None and bias.shape != (features,):
         raise call.value_error(f"bias must have shape [{features}], one for each output channel")
-
-
-def add_bias(y: Array, bias: Array | None) -> Array:
-    """`y + bias` along the last axis."""
-    return y if bias is None else y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

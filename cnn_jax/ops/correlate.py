@@ -8,7 +8,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from cnn_jax.ops.batch import flatten_batch, restore_batch
-from cnn_jax.ops.check import Call, Shape, add_bias, as_array
+from cnn_jax.ops.bias import add_bias
+from cnn_jax.ops.check import Call, Shape, as_array
 from cnn_jax.ops.kernel import (
     check_shapes,
     dimension_numbers,

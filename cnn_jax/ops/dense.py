@@ -4,11 +4,11 @@ import jax
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from cnn_jax.ops.bias import add_bias
 from cnn_jax.ops.check import (
     FLOATING,
     INTEGER,
     Call,
-    add_bias,
     as_array,
     check_bias,
     check_dtypes,

@@ -7,7 +7,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from cnn_jax.ops.batch import flatten_batch, restore_batch
-from cnn_jax.ops.check import Call, Shape, add_bias
+from cnn_jax.ops.bias import add_bias
+from cnn_jax.ops.check import Call, Shape
 from cnn_jax.ops.kernel import (
     check_shapes,
     dimension_numbers,
