@@ -153,7 +153,7 @@ def _binary(files: list[Path], layout: Layout, kind: str, names: tuple[str, ...]
         for start in range(0, rows.count, BLOCK):
             chosen = np.arange(start, min(start + BLOCK, rows.count))
             found[chosen] = rows.read(chosen)[:, layout.labels.index(kind)]
-        labels.append(check_labels(file, found, names))
+        labels.append(_check_labels(file, found, layout, kind, names))
         files_rows.append(rows)
     return RowSource(files_rows, np.concatenate(labels), names, SHAPE, picture=_pictures)
 
@@ -184,13 +184,33 @@ def _pickled(files: list[Path], layout: Layout, kind: str, names: tuple[str, ...
                 f"{file}: expected {len(pixels)} labels for as many pictures, got {len(found)}"
             )
         pictures.append(_pictures(pixels))
-        labels.append(check_labels(file, np.asarray(found, object), names))
+        labels.append(_check_labels(file, np.asarray(found, object), layout, kind, names))
     data = Dataset(np.concatenate(pictures), np.concatenate(labels), names)
     return InMemory(data, files[0].parent)
 
 
+def _check_labels(
+    file: Path, labels: np.ndarray, layout: Layout, kind: str, names: tuple[str, ...]
+) -> np.ndarray:
+    """Return labels as int32, or say whether they or the names of the classes are wrong."""
+    meta = _names_file(file.parent, layout, kind)
+    largest = labels.max(initial=0)
+    # A label that CIFAR has, and the names beside it stop short of, is not the pictures' fault.
+    short = len(names) <= largest < len(CLASS_NAMES[kind]) and meta.is_file()
+    if short and names == _read_names(file.parent, layout, kind):
+        raise ValueError(
+            f"{meta}: names {len(names)} classes, but {file.name} has labels up to {largest}; "
+            f"expected {len(CLASS_NAMES[kind])} names"
+        )
+    return check_labels(file, labels, names)
+
+
+def _names_file(folder: Path, layout: Layout, kind: str) -> Path:
+    return folder / layout.meta[0 if kind != "fine" or len(layout.meta) == 1 else 1]
+
+
 def _read_names(folder: Path, layout: Layout, kind: str) -> tuple[str, ...]:
-    file = folder / layout.meta[0 if kind != "fine" or len(layout.meta) == 1 else 1]
+    file = _names_file(folder, layout, kind)
     if not file.is_file():
         return CLASS_NAMES[kind]
     if not layout.pickled:

@@ -199,10 +199,29 @@ def test_truncated_and_overlong_files(binary10, raises, size, found):
 
 
 def test_labels_out_of_range(binary10, raises):
-    (binary10 / "batches.meta.txt").write_text("a\nb\nc\n")
     message = (
         f"{binary10 / 'data_batch_1.bin'}: label 4 of example 1 is out of range; expected 0..2 for "
         "3 classes"
+    )
+    with raises(ValueError, message):
+        cnn.data.cifar_source(binary10, class_names=["a", "b", "c"])
+
+
+def test_fewer_names_than_labels(binary10, raises):
+    meta = binary10 / "batches.meta.txt"
+    meta.write_text("a\nb\nc\n")
+    batch = np.fromfile(binary10 / "data_batch_1.bin", np.uint8).reshape(-1, 3073)
+    message = (
+        f"{meta}: names 3 classes, but data_batch_1.bin has labels up to {batch[:, 0].max()}; "
+        "expected 10 names"
+    )
+    with raises(ValueError, message):
+        cnn.data.cifar_source(binary10)
+    batch[0, 0] = 77  # no label of CIFAR-10: here the pictures' file is wrong
+    batch.tofile(binary10 / "data_batch_1.bin")
+    message = (
+        f"{binary10 / 'data_batch_1.bin'}: label 77 of example 0 is out of range; expected 0..2 "
+        "for 3 classes"
     )
     with raises(ValueError, message):
         cnn.data.cifar_source(binary10)
@@ -248,8 +267,8 @@ WRONG = {
     ),
     "count": (GOOD | {"fine_labels": [0]}, "expected 2 labels for as many pictures, got 1"),
     "range": (
-        GOOD | {"fine_labels": [1, 4]},
-        "label 4 of example 1 is out of range; expected 0..3 for 4 classes",
+        GOOD | {"fine_labels": [1, 100]},
+        "label 100 of example 1 is out of range; expected 0..3 for 4 classes",
     ),
     "huge": (
         GOOD | {"fine_labels": [0, 10**30]},
