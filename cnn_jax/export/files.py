@@ -13,6 +13,9 @@ def check_free(path: Path, *, overwrite: bool) -> None:
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path}: there, but not a file that could be replaced")
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path}: there already; choose another name or overwrite")
+        raise FileExistsError(
+            f"{path}: there already; choose another name, or replace it (--overwrite, in Python "
+            "overwrite=True)"
+        )
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}")

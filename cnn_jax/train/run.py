@@ -166,7 +166,10 @@ def check_new(path: str | Path, *, overwrite: bool = False) -> None:
     if not (path / "config.json").is_file() or not (path / "metrics.jsonl").is_file():
         raise FileExistsError(f"{path}: the folder is not empty and holds no run; choose another")
     if not overwrite:
-        raise FileExistsError(f"{path}: a run is there already; choose another folder or overwrite")
+        raise FileExistsError(
+            f"{path}: a run is there already; choose another folder, or replace it (--overwrite, "
+            "in Python overwrite=True)"
+        )
 
 
 def reopen(path: str | Path) -> tuple[RunWriter, dict[str, Any]]:

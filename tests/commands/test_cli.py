@@ -123,7 +123,10 @@ def test_an_existing_run_is_an_error_and_overwrite_replaces_it(tmp_path, capsys)
     assert cli.main(quick) == 0
     before = (out / "metrics.jsonl").read_bytes()
     said = complaint(capsys, quick, 1)
-    assert said == f"{out}: a run is there already; choose another folder or overwrite"
+    assert said == (
+        f"{out}: a run is there already; choose another folder, or replace it (--overwrite, in "
+        "Python overwrite=True)"
+    )
     assert (out / "metrics.jsonl").read_bytes() == before
     assert cli.main([*quick, "--overwrite", "--seed", "5"]) == 0
     assert (out / "metrics.jsonl").read_bytes() != before

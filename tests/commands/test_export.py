@@ -37,7 +37,8 @@ def test_parameters_and_their_names(digits_run, complaint, capsys):
     assert metadata["normalisation"] == run.config["normalisation"]
     before = path.read_bytes()
     assert complaint(*export, status=1) == (
-        f"{path}: there already; choose another name or overwrite"
+        f"{path}: there already; choose another name, or replace it (--overwrite, in Python "
+        "overwrite=True)"
     )
     assert path.read_bytes() == before
     assert cli.main([*export, "--overwrite"]) == 0

@@ -103,7 +103,8 @@ def test_what_can_not_be_written_leaves_nothing(tmp_path):
         export.save_safetensors(path, PARAMS, {"format": 1})
     assert list(tmp_path.iterdir()) == []
     path.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"there already; choose another name or overwrite$"):
+    taken = r"choose another name, or replace it \(--overwrite, in Python overwrite=True\)$"
+    with pytest.raises(FileExistsError, match=taken):
         export.save_safetensors(path, PARAMS)
     assert path.read_text() == "mine"
     with pytest.raises(FileNotFoundError, match="No such file"):

@@ -115,7 +115,10 @@ def test_files_that_are_there_stay(tmp_path):
         taken.write_text("mine")
         with pytest.raises(FileExistsError) as caught:
             export.save_stablehlo(path, program)
-        assert str(caught.value) == f"{taken}: there already; choose another name or overwrite"
+        assert str(caught.value) == (
+            f"{taken}: there already; choose another name, or replace it (--overwrite, in Python "
+            "overwrite=True)"
+        )
         assert [file.name for file in tmp_path.iterdir()] == [taken.name]
         assert taken.read_text() == "mine"
         taken.unlink()

@@ -78,7 +78,10 @@ def test_an_existing_run_is_kept_unless_asked(tmp_path):
     path = tmp_path / "run"
     finished(path)
     before = (path / "metrics.jsonl").read_text()
-    message = f"{path}: a run is there already; choose another folder or overwrite"
+    message = (
+        f"{path}: a run is there already; choose another folder, or replace it (--overwrite, in "
+        "Python overwrite=True)"
+    )
     for make in (cnn.train.check_new, lambda path: cnn.train.new_run(path, CONFIG)):
         with pytest.raises(FileExistsError, match=exactly(message)):
             make(path)
