@@ -30,6 +30,7 @@ def configuration(
         },
         **_of_data(material),
         "normalisation": _as_lists(material.normalisation),
+        "pixel_range": list(material.pixel_range),
         "parameters": parameters,
         "settings": replace(settings, data=_anywhere(settings.data)).to_json(),
         "versions": versions(),

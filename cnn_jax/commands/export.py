@@ -85,15 +85,18 @@ def export(
     from cnn_jax import export as exporting
     from cnn_jax.commands.info import versions
     from cnn_jax.commands.opened import open_run
+    from cnn_jax.commands.pixel_range import is_unit, pixel_range_in, written
 
     opened = open_run(run, best)
     beside = run if run.is_dir() else run.parent
     path = out if out is not None else beside / f"model.{form}"
+    values = pixel_range_in(opened.config)
     metadata: dict[str, Any] = {
         "model": opened.config["model"],
         "class_names": list(opened.class_names),
         "input_shape": list(opened.shape),
         "normalisation": opened.config.get("normalisation"),
+        "pixel_range": list(values),
         "versions": versions(),
     }
 
@@ -105,10 +108,17 @@ def export(
         if form is Format.SAFETENSORS:
             exporting.save_safetensors(path, opened.params, metadata, overwrite=overwrite)
         else:
+            if pixels is Pixels.UINT8 and not is_unit(values):
+                raise UserError(
+                    f"--pixels uint8: the run was trained on floats from {written(values)}, and "
+                    "bytes count as 0 to 1; expected float32",
+                    2,
+                )
             exporting.check_free(path, overwrite=overwrite)
             chosen: dict[str, Any] = {"platforms": platform} if platform else {}
             program = exporting.to_stablehlo(forward, opened.shape, dtype=pixels.value, **chosen)
-            metadata |= {"pixels": "0 to 255" if pixels is Pixels.UINT8 else "0 to 1"}
+            floats = "0 to 1" if is_unit(values) else written(values)
+            metadata |= {"pixels": "0 to 255" if pixels is Pixels.UINT8 else floats}
             metadata |= {"output_is": output.value, "normalisation_is": "inside"}
             try:
                 exporting.save_stablehlo(path, program, metadata, overwrite=overwrite)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_jax import data as datasets
 from cnn_jax.commands.fetch import fetch_named
+from cnn_jax.commands.pixel_range import PixelRange, pixel_range_of
 from cnn_jax.commands.settings import Settings
 from cnn_jax.data import Dataset, Normalisation, Source
 
@@ -18,7 +19,7 @@ Examples = Dataset | Source
 """Pictures in memory, or on disk to be streamed."""
 
 SAMPLE = 10_000
-"""How many pictures the normalisation of streamed data is learned from."""
+"""How many pictures the normalisation and the range of streamed data are learned from."""
 
 
 _OPTIONS = {
@@ -32,13 +33,14 @@ class Material(NamedTuple):
     """The data of a training.
 
     `test` is None where the data has no test part of its own. `normalisation` is learned from
-    `learn` alone; it is None where it is not wanted.
+    `learn` alone; it is None where it is not wanted. `pixel_range` is that of `learn`, too.
     """
 
     learn: Examples
     validation: Examples
     test: Examples | None
     normalisation: Normalisation | None
+    pixel_range: PixelRange
 
 
 def material(settings: Settings, normalisation: Normalisation | None = None) -> Material:
@@ -60,7 +62,9 @@ def material(settings: Settings, normalisation: Normalisation | None = None) -> 
         elif normalisation is None:
             sample = SAMPLE if streamed else None
             normalisation = datasets.learn_normalisation(read["train"], sample=sample)
-    return Material(read["train"], read["validation"], read.get("test"), normalisation)
+        learn = read["train"]
+        values = pixel_range_of(learn, SAMPLE if streamed else len(learn.labels))
+    return Material(learn, read["validation"], read.get("test"), normalisation, values)
 
 
 def open_parts(settings: Settings) -> Mapping[str, Source]:

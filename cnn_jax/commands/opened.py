@@ -12,6 +12,8 @@ from cnn_jax import data as datasets
 from cnn_jax import train as training
 from cnn_jax.commands.errors import UserError, asked_for
 from cnn_jax.commands.fetch import fetch_named
+from cnn_jax.commands.material import SAMPLE
+from cnn_jax.commands.pixel_range import check_alike, pixel_range_in, pixel_range_of
 from cnn_jax.commands.settings import Settings
 from cnn_jax.data import Normalisation, Source
 from cnn_jax.data.formats import is_picture_folder
@@ -46,6 +48,7 @@ def _from_file(path: Path) -> Run:
             mean, std = (np.asarray(learned[name], np.float32) for name in ("mean", "std"))
             normalisation = Normalisation(mean, std)
         expected = jax.eval_shape(lambda key: model.init(key, shape), jax.random.key(0))
+        pixel_range_in(config)
         run = Run(path, config, model, params, [], None, normalisation)
         jax.eval_shape(run.classifier.apply, expected, jax.ShapeDtypeStruct(shape, np.float32))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -86,6 +89,8 @@ def source_for(run: Run, data: str, part: str | None) -> tuple[Source, str]:
             f"{data}: the pictures are {_form(source.shape)}; expected {_form(run.shape)}, as the "
             "run's are"
         )
+    expected = pixel_range_in(run.config)
+    check_alike(data, pixel_range_of(source, SAMPLE), source.dtype == np.uint8, expected)
     return Relabelled(source, run.class_names, data), part
 
 

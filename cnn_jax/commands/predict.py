@@ -64,12 +64,21 @@ def predict(
     install_kernels(cpu_kernels)
 
     from cnn_jax.commands.opened import open_run, settings_of
+    from cnn_jax.commands.pixel_range import ADVICE, is_unit, pixel_range_in, written
 
     opened = open_run(run, best)
     if len(opened.shape) != 3 or opened.shape[-1] not in (1, 3):
         raise UserError(
             f"{run}: the run was trained on arrays of shape {list(opened.shape)}; expected one "
             "trained on grey or colour pictures"
+        )
+    values = pixel_range_in(opened.config)
+    if not is_unit(values):
+        data = opened.config.get("settings", {}).get("data")
+        raise UserError(
+            f"{run}: the run was trained on floats from {written(values)}"
+            f"{f' ({data})' if data else ''}, but picture files give 0 to 1; train on pictures "
+            f"that are alike: {ADVICE}"
         )
     if background is None:
         background = settings_of(opened).background

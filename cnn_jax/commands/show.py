@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from cnn_jax.commands.material import Material
+from cnn_jax.commands.pixel_range import ADVICE, is_unit, written
 from cnn_jax.commands.settings import Settings
 from cnn_jax.train import Checkpoint
 
@@ -34,6 +35,12 @@ def print_start(
         f"{len(held_out.labels):,} held out, {len(learn.class_names)} classes",
         soft_wrap=True,
     )
+    if not is_unit(material.pixel_range):
+        console.print(
+            f"[yellow]the pictures are floats from {written(material.pixel_range)}: cnn-jax "
+            f"predict will not take picture files for this run ({ADVICE})[/yellow]",
+            soft_wrap=True,
+        )
     console.print(f"[dim]kernels: {kernels}[/dim]", soft_wrap=True)
 
 

@@ -42,6 +42,9 @@ def npz_source(
     `class_names`, text. Parts of their own are called `train_images`, `val_images` and
     `test_images`, or `x_train` and `x_test` with `y_train` and `y_test`.
 
+    Floats should lie in 0..1, as picture files give them: `cnn-jax predict` refuses picture files
+    for a run that was trained on others.
+
     What `numpy.savez` wrote stays on disk, what `numpy.savez_compressed` wrote is read whole.
     Nothing in the file is executed: pickled objects are refused.
 
