@@ -168,6 +168,7 @@ def hostile(**changes) -> tuple[int, ...]:
         ({"rank": 4}, "unknown kind, method, type or rank"),
         ({"batch": 0}, "zero, negative or too large"),
         ({"stride": -1}, "zero, negative or too large"),
+        ({"stride": 2**31 - 1, "output": 1, "dn": 1, "dc": 1}, "the stride is too long"),
         ({"low": 3, "output": 9}, "as large as the dilated window"),
         ({"low": -1, "output": 5}, "negative or as large"),
         ({"output": 7}, "does not follow"),

@@ -12,6 +12,7 @@ constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
 constexpr int64_t kElement = 10;     // an element read or written, in multiply-adds
+constexpr int64_t kLongestStride = 1 << 16;  // oneDNN's integers overflow with far longer ones
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
 
 int64_t product(const std::vector<int64_t>& sizes) {
@@ -158,6 +159,10 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
     return false;
   }
   for (size_t axis = 0; axis < spatial; ++axis) {
+    if (c.stride[axis] > kLongestStride) {
+      *why = "the stride is too long";
+      return false;
+    }
     if (c.window[axis] > 1 && c.dilation[axis] > kLargest / c.window[axis]) {
       *why = "the dilated window is too large";
       return false;
