@@ -5,7 +5,7 @@ import dataclasses
 import datetime
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -145,10 +145,20 @@ def choose(contenders: Sequence[Contender], names: Sequence[str] | None) -> list
     if not names:
         return list(contenders)
     known = {contender.name: contender for contender in contenders}
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"unknown contender {name!r}; there are {', '.join(known)}")
+    refuse_unknown("contender", names, known)
     return [known[name] for name in dict.fromkeys(names)]
+
+
+def refuse_unknown(kind: str, names: Iterable[str] | None, known: Iterable[str]) -> None:
+    """Refuse names that are not known, before anything is measured.
+
+    Raises:
+        typer.BadParameter: an unknown name.
+    """
+    known = list(known)
+    for name in names or ():
+        if name not in known:
+            raise typer.BadParameter(f"unknown {kind} {name!r}; there are {', '.join(known)}")
 
 
 def _measure(plan: Plan, harness: Harness, rows: list[Row], progress: Progress) -> None:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from benchmarks import command, training_pictures
 from benchmarks.harness import Case, Contender, Limits, Row
-from benchmarks.networks.named import FOR_TRAINING
+from benchmarks.networks.named import FOR_TRAINING, NETWORKS
 from benchmarks.report import Report, milliseconds
 from benchmarks.statistics import geometric_mean, paired_ratio
 
@@ -49,6 +49,7 @@ _QUICK_NETWORKS = ("lenet5", "mnist", "signal")
 
 _TOLERANCES = {"float32": 2e-3, "bfloat16": 5e-2}
 MODES = ("train", "inference")
+DTYPES = ("float32", "bfloat16")
 
 
 def plan(
@@ -61,7 +62,7 @@ def plan(
 ) -> command.Plan:
     """Plan the benchmark; what is unknown or impossible becomes a row that says so."""
     networks = networks or (_QUICK_NETWORKS if quick else FOR_TRAINING)
-    dtypes = dtypes or (("float32",) if quick else ("float32", "bfloat16"))
+    dtypes = dtypes or (("float32",) if quick else DTYPES)
     modes = modes or (("train",) if quick else MODES)
     steps = []
     for dtype in dtypes:
@@ -196,6 +197,9 @@ def main(
     overwrite: command.Overwrite = False,
 ) -> None:
     """Time training steps and inference of whole networks in several libraries."""
+    command.refuse_unknown("network", network_names, NETWORKS)
+    command.refuse_unknown("dtype", dtype, DTYPES)
+    command.refuse_unknown("mode", mode, MODES)
     made = plan(quick, network_names, dtype, mode, contender, batch)
     command.carry_out(made, command.Options(quick, out, compare, threads, overwrite))
 

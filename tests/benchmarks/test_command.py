@@ -134,12 +134,12 @@ def test_plans(make):
         make(contenders=["nobody"])
 
 
-def test_a_bad_network_makes_a_row_and_the_command_ends_well(tmp_path):
+def test_an_impossible_case_makes_a_row_and_the_command_ends_well(tmp_path):
     out = tmp_path / "out"
     done = subprocess.run(
         [
             *(sys.executable, "-m", "benchmarks.training", "--quick", "--out", str(out)),
-            *("--network", "nosuch", "--contender", "cnn_jax"),
+            *("--network", "lenet5", "--contender", "cnn_jax", "--batch", "-1"),
         ],
         cwd=ROOT,
         capture_output=True,
@@ -149,20 +149,29 @@ def test_a_bad_network_makes_a_row_and_the_command_ends_well(tmp_path):
     assert done.returncode == 0, done.stderr
     (row,) = Report.read(out / "training.json").rows
     assert row.status == "failed"
-    assert row.message.startswith("ValueError: unknown network 'nosuch'; the networks are lenet5,")
-    assert "unknown network" in done.stdout
+    assert row.message == "ValueError: negative dimensions are not allowed"
+    assert "negative dimensions" in done.stdout
 
 
-def test_a_wrong_option_is_told_in_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("benchmark", "option", "name", "kind"),
+    [
+        ("scaling", "--axis", "colour", "axis"),
+        ("training", "--network", "lenet", "network"),
+        ("training", "--dtype", "float64", "dtype"),
+        ("training", "--mode", "play", "mode"),
+    ],
+)
+def test_a_wrong_option_is_told_in_one_line(benchmark, option, name, kind):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scaling", "--axis", "colour"],
+        [sys.executable, "-m", f"benchmarks.{benchmark}", option, name],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 2
-    assert "unknown axis 'colour'" in done.stderr
+    assert f"unknown {kind} '{name}'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
