@@ -54,13 +54,14 @@ struct Winograd::Pictures {
   int64_t channels;
 
   Square read(int64_t picture, int64_t top, int64_t left, int side, float* copy) const {
-    const Square there = at(picture, top, left);
-    if (contain(top, left) && contain(top + side - 1, left + side - 1)) return there;
-    const Square here{copy, side * channels, channels};
+    if (contain(top, left) && contain(top + side - 1, left + side - 1)) {
+      return at(picture, top, left);
+    }
+    const Square here = packed(copy, side);
     for (int i = 0; i < side; ++i) {
       for (int j = 0; j < side; ++j) {
         if (contain(top + i, left + j)) {
-          std::copy_n(there.row(i, j), channels, here.row(i, j));
+          std::copy_n(at(picture, top + i, left + j).corner, channels, here.row(i, j));
         } else {
           std::fill_n(here.row(i, j), channels, 0.0f);
         }
@@ -72,13 +73,13 @@ struct Winograd::Pictures {
   template <typename Body>
   void write(int64_t picture, int64_t top, int64_t left, int side, float* copy,
              const Body& body) const {
-    const Square there = at(picture, top, left);
-    if (contain(top + side - 1, left + side - 1)) return body(there);
-    const Square here{copy, side * channels, channels};
+    if (contain(top + side - 1, left + side - 1)) return body(at(picture, top, left));
+    const Square here = packed(copy, side);
     body(here);
     for (int i = 0; i < side; ++i) {
       for (int j = 0; j < side; ++j) {
-        if (contain(top + i, left + j)) std::copy_n(here.row(i, j), channels, there.row(i, j));
+        if (!contain(top + i, left + j)) continue;
+        std::copy_n(here.row(i, j), channels, at(picture, top + i, left + j).corner);
       }
     }
   }
@@ -88,10 +89,12 @@ struct Winograd::Pictures {
     return row >= 0 && row < size[0] && column >= 0 && column < size[1];
   }
 
-  Square at(int64_t picture, int64_t top, int64_t left) const {
-    return {data + ((picture * size[0] + top) * size[1] + left) * channels, size[1] * channels,
+  Square at(int64_t picture, int64_t row, int64_t column) const {
+    return {data + ((picture * size[0] + row) * size[1] + column) * channels, size[1] * channels,
             channels};
   }
+
+  Square packed(float* copy, int side) const { return {copy, side * channels, channels}; }
 };
 
 // The 2x2 tiles of all results, one picture after the other.
@@ -103,17 +106,18 @@ struct Winograd::Tiles {
         rows(divided_up(result[0], kTile)),
         columns(divided_up(result[1], kTile)) {}
 
-  // Calls body(number within the range, picture, top, left).
+  // Calls body(tile - begin, picture, top, left) for each tile of the range.
   template <typename Body>
   void each(int64_t begin, int64_t end, const Body& body) const {
-    int64_t column = begin % columns, row = begin / columns % rows, image = begin / columns / rows;
+    int64_t column = begin % columns, row = begin / columns % rows;
+    int64_t picture = begin / columns / rows;
     for (int64_t tile = begin; tile < end; ++tile) {
-      body(tile - begin, image, row * kTile, column * kTile);
+      body(tile - begin, picture, row * kTile, column * kTile);
       if (++column < columns) continue;
       column = 0;
       if (++row < rows) continue;
       row = 0;
-      ++image;
+      ++picture;
     }
   }
 };
