@@ -5,12 +5,14 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.cpu import (
     convolution,
     native_library,
     onednn,
+    onednn_limits,
     pooling,
     sums,
     winograd,
@@ -41,6 +43,7 @@ PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
 CACHEABLE = (sums.PRIMITIVE,)
 
 _HALF = ("bfloat16", "float16")
+_ONEDNN = "oneDNN"
 
 
 def concerned(primitive, avals_in, kernels: tuple[str, ...] = FAMILIES) -> bool:
@@ -73,11 +76,14 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
     lhs, rhs = avals_in
     (out,) = avals_out
     described = convolution.describe(lhs, rhs, out, params)
+    widened = functools.partial(_widened, out.dtype, params)
     if lhs.dtype == rhs.dtype == out.dtype:
         choice = _first_that_applies(described, place, kernels)
+        reason = onednn_limits.faster_in_float32(described)
+        if choice.kernel == _ONEDNN and reason is not None:
+            choice = Choice("widened, then chosen again", reason, widened)
     elif lhs.dtype == rhs.dtype and out.dtype.name == "float32" and lhs.dtype.name in _HALF:
-        build = functools.partial(_widened, out.dtype, params)
-        choice = Choice("widened, then chosen again", "the result is to be float32", build)
+        choice = Choice("widened, then chosen again", "the result is to be float32", widened)
     else:
         choice = stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
     fault = xla_faults.fault(described)
@@ -93,8 +99,10 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
 
 
 def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-    lhs, rhs = lax.convert_element_type(lhs, dtype), lax.convert_element_type(rhs, dtype)
-    return lax.conv_general_dilated_p.bind(lhs, rhs, **params)
+    wide = jnp.dtype("float32")
+    lhs, rhs = lax.convert_element_type(lhs, wide), lax.convert_element_type(rhs, wide)
+    params = {**params, "preferred_element_type": wide}
+    return lax.convert_element_type(lax.conv_general_dilated_p.bind(lhs, rhs, **params), dtype)
 
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
@@ -105,7 +113,7 @@ def _first_that_applies(described: convolution.Convolution, place: Place, kernel
     made = "the onednn kernels are switched off"
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, described, place)
-    native = stock(made) if isinstance(made, str) else _native("oneDNN", described, made)
+    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, described, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")
     if "xla" in kernels:

@@ -60,6 +60,14 @@ def slower(c: Convolution, general: bool) -> str | None:
     return None
 
 
+def faster_in_float32(c: Convolution) -> str | None:
+    """Why oneDNN's bfloat16 kernel is slower than a conversion to float32 and back, or None."""
+    depthwise = 1 < c.feature_groups == c.in_channels == c.out_channels
+    if c.dtype == "bfloat16" and depthwise and any(step > 1 for step in c.lhs_dilation):
+        return "oneDNN's bfloat16 kernel for strided depthwise input gradients is slow"
+    return None
+
+
 def _has_rows_of_one(c: Convolution) -> bool:
     one = c.output[-1] == 1 or (c.kind is Kind.INPUT_GRADIENT and c.input[-1] == 1)
     return one and c.window[-1] > 1 and max(c.stride) == 1 and max(c.output) >= _LONG

@@ -275,3 +275,35 @@ def test_a_narrow_result_of_a_large_stride_is_left_to_others(native):
     with cpu.installed(keep_memory=False):
         (row,) = [r for r in cpu.explain(gradient, x).rows if "input gradient" in r.operation]
     assert row.reason.startswith("oneDNN reads past its array where few channels")
+
+
+@pytest.mark.parametrize(("stride", "groups"), [(2, 6), (1, 6), (2, 3)])
+def test_strided_depthwise_input_gradients_in_bfloat16_go_through_float32(native, stride, groups):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=(2, 9, 9, 6)), jnp.bfloat16)
+    kernel = jnp.asarray(draw.normal(size=(3, 3, 6 // groups, 6)), jnp.bfloat16)
+
+    def function(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    weight = jnp.asarray(draw.normal(size=function(x, kernel).shape), jnp.bfloat16)
+
+    def gradient(x, kernel, weight):
+        return jax.vjp(lambda x: function(x, kernel), x)[1](weight)[0]
+
+    with cpu.installed(keep_memory=False, strict=True):
+        kernels = [row.kernel for row in cpu.explain(gradient, x, kernel, weight).rows]
+        got = jax.jit(gradient)(x, kernel, weight)
+    expected = gradient(*(array.astype(jnp.float32) for array in (x, kernel, weight)))
+    assert ("widened, then chosen again" in kernels) == (stride > 1 and groups == 6)
+    assert got.dtype == jnp.bfloat16
+    np.testing.assert_allclose(
+        np.asarray(got, np.float32), expected, rtol=0, atol=2e-2 * float(jnp.abs(expected).max())
+    )
