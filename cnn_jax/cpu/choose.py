@@ -42,7 +42,6 @@ PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
 # Lowered in the same way wherever the equation stands.
 CACHEABLE = (sums.PRIMITIVE,)
 
-_HALF = ("bfloat16", "float16")
 _ONEDNN = "oneDNN"
 
 
@@ -82,7 +81,7 @@ def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
         reason = onednn_limits.faster_in_float32(described)
         if choice.kernel == _ONEDNN and reason is not None:
             choice = Choice("widened, then chosen again", reason, widened)
-    elif lhs.dtype == rhs.dtype and out.dtype.name == "float32" and lhs.dtype.name in _HALF:
+    elif lhs.dtype == rhs.dtype and out.dtype.name == "float32" and lhs.dtype.name in sums.HALF:
         choice = Choice("widened, then chosen again", "the result is to be float32", widened)
     else:
         choice = stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")

@@ -10,13 +10,13 @@ from jax import lax
 from cnn_jax.cpu.choice import Choice
 
 PRIMITIVE = lax.reduce_sum_p
-_HALF = ("bfloat16", "float16")
+HALF = ("bfloat16", "float16")
 
 
 def concerned(avals_in, kernels: tuple[str, ...]) -> bool:
     """Whether a sum is to be taken in float32; any other is XLA's."""
     (operand,) = avals_in
-    return operand.dtype.name in _HALF and "xla" in kernels
+    return operand.dtype.name in HALF and "xla" in kernels
 
 
 def choose(avals_in, params) -> Choice:

@@ -1,8 +1,8 @@
 """Wide convolutions of 3x3 windows by Winograd's minimal filtering, F(2x2, 3x3).
 
 Four results of a 3x3 window take 16 products instead of 36, on sums of the inputs and of the
-weights. The sums are exact halves and whole multiples: the error is no larger than that of the
-direct sum of 9 * channels products.
+weights. Those weigh by one and by a half alone, so that the error is that of a direct sum of
+9 * channels products.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """

@@ -1,5 +1,9 @@
 """The kernels are installed only where a test says so, and never stay."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from cnn_jax import cpu
@@ -18,3 +22,21 @@ def native():
     missing = cpu.status().missing
     if missing:
         pytest.skip(missing)
+
+
+@pytest.fixture
+def run_alone():
+    """Run a program in a process of its own that ends well, and return what it prints."""
+
+    def run(program: str, **variables: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, **variables},
+        )
+        assert result.returncode == 0, result.stderr[-2000:]
+        return result.stdout
+
+    return run

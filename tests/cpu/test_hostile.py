@@ -1,8 +1,5 @@
 """Programs that XLA's own rules abort on, or compute wrongly, with the kernels installed."""
 
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,12 +84,9 @@ print("survived")
 
 
 @pytest.mark.parametrize(("kernels", "compare"), [((), True), (None, False)])
-def test_a_dilation_that_aborts_xla_is_survived(kernels, compare):
+def test_a_dilation_that_aborts_xla_is_survived(run_alone, kernels, compare):
     program = _ABORTING.format(kernels=kernels, compare=compare)
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
-    )
-    assert result.stdout == "survived\n", result.stderr[-2000:]
+    assert run_alone(program) == "survived\n"
 
 
 def test_negative_padding_counts_for_integers_too():

@@ -1,7 +1,5 @@
 """Threads keep the processors that they were given, whatever oneDNN's own threads do."""
 
-import os
-import subprocess
 import sys
 
 import pytest
@@ -64,14 +62,6 @@ print("unchanged")
     ],
     ids=["no limits", "limits before", "the caller limited"],
 )
-def test_threads_keep_their_processors(native, before, between, expected):
+def test_threads_keep_their_processors(native, run_alone, before, between, expected):
     program = _PROGRAM.format(before=before, between=between, expected=expected)
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-    )
-    assert result.stdout == "unchanged\n", result.stderr[-2000:]
+    assert run_alone(program, XLA_FLAGS="") == "unchanged\n"

@@ -3,8 +3,6 @@
 import concurrent.futures
 import multiprocessing
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -87,22 +85,9 @@ print("done")
 """
 
 
-def run(program: str) -> str:
-    environment = {**os.environ, "XLA_FLAGS": ""}
-    result = subprocess.run(
-        [sys.executable, "-c", program],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environment,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    return result.stdout
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
-def test_forked_children_compute_before_their_parent_has_and_do_without_jax_after():
-    assert run(_PROGRAM + _FORKED) == "True\ndone\n"
+def test_forked_children_compute_before_their_parent_has_and_do_without_jax_after(run_alone):
+    assert run_alone(_PROGRAM + _FORKED, XLA_FLAGS="") == "True\ndone\n"
 
 
 def _gradients(x: np.ndarray, kernel: np.ndarray) -> tuple[np.ndarray, ...]:

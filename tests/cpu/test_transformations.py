@@ -1,9 +1,6 @@
 """Installed kernels under sharding, export, loops and threads."""
 
 import concurrent.futures
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -109,16 +106,9 @@ print("done")
 """
 
 
-def test_four_devices_in_a_square():
+def test_four_devices_in_a_square(run_alone):
     flags = "--xla_force_host_platform_device_count=4"
-    result = subprocess.run(
-        [sys.executable, "-c", _FOUR_DEVICES],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-    )
-    assert result.stdout == "done\n", result.stderr[-2000:]
+    assert run_alone(_FOUR_DEVICES, XLA_FLAGS=flags, JAX_PLATFORMS="cpu") == "done\n"
 
 
 def test_inside_shard_map_each_device_calls_the_library(native, expected):

@@ -84,7 +84,8 @@ std::shared_ptr<const Primitives> by_winograd(const memory::desc& source,
   auto result = std::make_shared<Primitives>();
   result->winograd = std::make_unique<const Winograd>(c, threads);
   result->source = operand(source, laid(source, pictures), direction(c.kind, Kind::kInputGradient));
-  result->weights = operand(weights, laid(weights, window), direction(c.kind, Kind::kKernelGradient));
+  result->weights =
+      operand(weights, laid(weights, window), direction(c.kind, Kind::kKernelGradient));
   result->destination =
       operand(destination, laid(destination, pictures), direction(c.kind, Kind::kForward));
   return result;
@@ -102,10 +103,8 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
   auto result = std::make_shared<Primitives>();
   result->convolution = Primitive(descriptor);
   result->source = operand(source, source_wanted, direction(kind, Kind::kInputGradient));
-  result->weights =
-      operand(weights, weights_wanted, direction(kind, Kind::kKernelGradient));
-  result->destination =
-      operand(destination, destination_wanted, direction(kind, Kind::kForward));
+  result->weights = operand(weights, weights_wanted, direction(kind, Kind::kKernelGradient));
+  result->destination = operand(destination, destination_wanted, direction(kind, Kind::kForward));
   result->scratchpad = descriptor.scratchpad_desc();
   result->general = (":" + implementation).find(":gemm") != std::string::npos;
   return result;
