@@ -39,15 +39,15 @@ POOLING = (
     lax.select_and_gather_add_p,
 )
 PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
-# Lowered in the same way wherever the equation stands.
-CACHEABLE = (sums.PRIMITIVE,)
 
 _ONEDNN = "oneDNN"
 
 
 def concerned(primitive, avals_in, kernels: tuple[str, ...] = FAMILIES) -> bool:
     """Whether there is a choice at all: most sums are none of this package's business."""
-    return primitive is not sums.PRIMITIVE or sums.concerned(avals_in, kernels)
+    if primitive is sums.PRIMITIVE:
+        return sums.concerned(avals_in, kernels)
+    return primitive in PRIMITIVES
 
 
 def choose(
@@ -68,7 +68,7 @@ def choose(
         return sums.choose(avals_in, params)
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
-    return pooling.choose(primitive, avals_in, params)
+    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
 
 
 def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:

@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import memory, native_library, private, rules
-from cnn_jax.cpu.choose import CACHEABLE, PRIMITIVES
+from cnn_jax.cpu import choose, fused, memory, native_library, private, rules
 from cnn_jax.cpu.settings import Settings, resolve
 
 
@@ -18,10 +18,12 @@ class Installation:
     """What stands now, and what stood before."""
 
     settings: Settings
-    saved_rules: dict
+    saved_rules: tuple[tuple[dict, Any, Any], ...]  # table, primitive and entry, None for none
     saved_uncacheable: frozenset
     memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
 
+
+_PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES)))
 
 _lock = threading.RLock()
 _current: Installation | None = None
@@ -76,17 +78,17 @@ def install(
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
-        saved = {primitive: private.platform_rules().get(primitive) for primitive in PRIMITIVES}
-        uncacheable = frozenset(private.uncacheable_primitives() & set(PRIMITIVES))
-        for primitive, entry in saved.items():
-            stock = private.stock_rule(primitive, entry)
-            # Equal equations of one module may stand inside and outside of shard_map, and must
-            # not share a lowered body.
+        tables = [(private.rules_that_apply(primitive), primitive) for primitive in _PRIMITIVES]
+        saved = tuple((table, primitive, table.get(primitive)) for table, primitive in tables)
+        uncacheable = frozenset(private.uncacheable_primitives() & set(_PRIMITIVES))
+        for table, primitive in tables:
+            # Equal equations of one module may stand inside and outside of shard_map, and next to
+            # different ones, and must not share a lowered body.
             mlir.register_lowering(
                 primitive,
-                rules.rule(primitive, stock, settings),
-                platform="cpu",
-                cacheable=primitive in CACHEABLE,
+                rules.rule(primitive, private.stock_rule(primitive), settings),
+                platform=private.PLATFORM if table is private.platform_rules() else None,
+                cacheable=False,
             )
         kept = memory.keep() if settings.keep_memory else "returned"
         _current = Installation(settings, saved, uncacheable, kept)
@@ -162,11 +164,11 @@ def _remove() -> None:
     global _current
     if _current is None:
         return
-    for primitive, entry in _current.saved_rules.items():
+    for table, primitive, entry in _current.saved_rules:
         if entry is None:
-            private.platform_rules().pop(primitive, None)
+            table.pop(primitive, None)
         else:
-            private.platform_rules()[primitive] = entry
+            table[primitive] = entry
         if primitive not in _current.saved_uncacheable:
             private.uncacheable_primitives().discard(primitive)
     if _current.settings.keep_memory:

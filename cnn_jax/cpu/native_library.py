@@ -14,6 +14,7 @@ import jax
 
 FORMAT = 2
 TARGET = "cnn_jax_convolution_v1"
+POOLING_TARGET = "cnn_jax_pooling_v1"
 
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
@@ -46,9 +47,11 @@ def load() -> ctypes.CDLL:
         ctypes.c_char_p,
         ctypes.c_size_t,
     ]
-    jax.ffi.register_ffi_target(
-        TARGET, jax.ffi.pycapsule(library.cnn_jax_convolution), platform="cpu"
-    )
+    for target, handler in (
+        (TARGET, library.cnn_jax_convolution),
+        (POOLING_TARGET, library.cnn_jax_pooling),
+    ):
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return library
 
 

@@ -4,7 +4,8 @@ A test pins each name and what is used of it, so that a new JAX fails there and 
 """
 
 from jax._src.interpreters import mlir
-from jax._src.lib.mlir.dialects import hlo
+from jax._src.lib.mlir import ir
+from jax._src.lib.mlir.dialects import func, hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 
 PLATFORM = "cpu"
@@ -20,15 +21,29 @@ def common_rules() -> dict:
     return mlir._lowerings
 
 
+def rules_that_apply(primitive) -> dict:
+    """The table in which a primitive's rule for the CPU is to be replaced.
+
+    JAX 0.10 can't lower for several platforms a primitive that it may not cache and that has a rule
+    for one of them. So the rule for all is replaced where no platform has one of its own.
+    """
+    tables = mlir._platform_specific_lowerings.values()
+    return platform_rules() if any(primitive in table for table in tables) else common_rules()
+
+
+def for_cpu_alone(context) -> bool:
+    """Whether an equation is lowered for the CPU and no other platform."""
+    return mlir._platforms_for_eqn(context) == (PLATFORM,)
+
+
 def uncacheable_primitives() -> set:
     """Primitives whose lowered body JAX doesn't share between equal equations of a module."""
     return mlir._uncacheable_primitives
 
 
-def stock_rule(primitive, saved_entry):
-    """The function that lowers a primitive where nothing is installed."""
-    entry = saved_entry if saved_entry is not None else common_rules()[primitive]
-    return entry.rule
+def stock_rule(primitive):
+    """The function that lowers a primitive for the CPU where nothing is installed."""
+    return (platform_rules().get(primitive) or common_rules()[primitive]).rule
 
 
 def automatically_partitioned(context) -> bool:
@@ -48,6 +63,17 @@ def automatically_partitioned(context) -> bool:
 def exporting(context) -> bool:
     """Whether the module is lowered by `jax.export`, to be run elsewhere."""
     return bool(context.module_context.lowering_parameters.for_export)
+
+
+def function_called(context, call: func.CallOp):
+    """The function of the module that a lowered call calls."""
+    return context.module_context.symbol_table[ir.FlatSymbolRefAttr(call.callee).value]
+
+
+def attributes_of_call(call: hlo.CustomCallOp) -> dict[str, list[int]]:
+    """The attributes of a lowered `jax.ffi.ffi_call` that are arrays of integers."""
+    config = ir.DictAttr(call.attributes["mhlo.backend_config"])
+    return {named.name: list(ir.DenseIntElementsAttr(named.attr)) for named in config}
 
 
 def padding_behind(value):
