@@ -1,26 +1,39 @@
-"""What is computed within a native pooling: the bias and the ReLU before it, and their gradients.
+"""What is computed in one pass over memory: a bias and a ReLU, with the pooling that follows them.
 
-They are cheap, but each pass over memory takes as long as the pooling itself. Where the module
-that is being lowered shows them next to one, they are computed as it reads and writes. XLA drops
-what is then no longer used.
+They are cheap, but each pass takes as long as a pooling itself, and a ReLU of XLA's is computed
+again in the gradient from what was there before the bias, which must then be kept. XLA drops what
+is no longer used.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax import lax
 from jax.core import ShapedArray
+from jax.extend.core.primitives import custom_jvp_call_p
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import lowered, native_library, pooling_native, private
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Plan
 
-# Lowered as JAX lowers them wherever no native pooling stands before them.
-PRIMITIVES = (lax.select_n_p, lax.reduce_sum_p)
+# Lowered as JAX lowers them, but for a ReLU, its gradient and that of a bias.
+PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p)
 
-_TARGET = native_library.POOLING_TARGET
+
+def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
+    """A ReLU, its gradient or a bias's, lowered as the native library computes it; or None."""
+    if "pooling" not in kernels:
+        return None
+    if primitive is custom_jvp_call_p and _is_relu(params["call_jaxpr"].jaxpr):
+        return _relu(context, *operands)
+    if primitive is lax.select_n_p and len(operands) == 3:
+        return _relu_gradient(context, *operands)
+    if primitive is lax.reduce_sum_p:
+        return _bias_gradient(context, *operands, axes=params["axes"])
+    return None
 
 
 def with_what_comes_before(context, operands, choice: Choice):
@@ -29,93 +42,129 @@ def with_what_comes_before(context, operands, choice: Choice):
     if plan is None:
         return choice, operands, avals
     *gradient, pooled = operands
-    before = lowered.positive_part(context, pooled)
-    rectified = before is not None
-    source = before if rectified else pooled
-    added = lowered.sum_with_row(source)
-    # XLA would compute the array as it adds the bias, if it need not write it to memory.
-    biased = (
-        added is not None
-        and lowered.in_memory(added.array)
-        and lowered.shape(source)[-1] == plan.channels
-    )
-    if not (rectified or biased):
+    before = _call(pooled)
+    rectified = before is not None and before.plan.is_relu
+    added = before.operands if rectified else lowered.sum_with_row(pooled)
+    if added is None or lowered.shape(pooled)[-1] != plan.channels:
         return choice, operands, avals
-    summed = plan.is_gradient and biased and not rectified
+    # XLA would compute the array as it adds the bias, if it need not write it to memory.
+    if not lowered.in_memory(added[0]):
+        return choice, operands, avals
+    summed = plan.is_gradient and not rectified
     made = dataclasses.replace(
-        plan, biased=biased, rectified=rectified, through=summed, summed=summed
+        plan, biased=True, rectified=rectified, through=summed, summed=summed
     )
-
-    def build(*arrays: jax.Array) -> jax.Array:
-        return made.run(*arrays)[0]
-
-    inputs = [*(added if biased else [source]), *gradient]
+    inputs = [*added, *gradient]
+    build = _first_result(made)
     return choice._replace(build=build), inputs, [_aval(value, avals[-1].dtype) for value in inputs]
 
 
-def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
-    """A ReLU's or a bias's gradient, lowered as what a native pooling computes; or None."""
-    if "pooling" not in kernels:
+class _Call(NamedTuple):
+    """A call of the library in the module, and what it computes."""
+
+    operands: list
+    results: list
+    plan: Plan
+
+
+def _call(value) -> _Call | None:
+    """The call whose first result a value is."""
+    call = lowered.first_of_call(value, native_library.POOLING_TARGET)
+    if call is None:
         return None
-    if primitive is lax.select_n_p and len(operands) == 3:
-        return _relu_gradient(context, *operands)
-    if primitive is lax.reduce_sum_p:
-        return _bias_gradient(context, *operands, axes=params["axes"])
-    return None
+    numbers = private.attributes_of_call(call)["configuration"]
+    plan = Plan.of(numbers, lowered.shape(value))
+    return _Call(list(call.operands), list(call.results), plan)
+
+
+def _is_relu(jaxpr) -> bool:
+    """Whether a program is max(x, 0), and nothing else."""
+    if len(jaxpr.eqns) != 1 or len(jaxpr.invars) != 1 or jaxpr.outvars != jaxpr.eqns[0].outvars:
+        return False
+    (equation,) = jaxpr.eqns
+    if equation.invars[0] is not jaxpr.invars[0]:
+        return False
+    if "jaxpr" in equation.params:
+        return _is_relu(equation.params["jaxpr"].jaxpr)
+    return equation.primitive is lax.max_p and getattr(equation.invars[1], "val", None) == 0
+
+
+def _relu(context, operand):
+    added = lowered.sum_with_row(operand)
+    if added is None or not lowered.in_memory(added.array):
+        return None
+    plan = pooling_native.relu(lowered.shape(operand), context.avals_out[0].dtype)
+    return None if plan is None else _lower(context, plan, added)
 
 
 def _relu_gradient(context, predicate, on_false, on_true):
     source = lowered.compared_as_positive(predicate)
-    if source is None or not lowered.is_zeros(on_false):
+    added = None if source is None else lowered.sum_with_row(source)
+    if added is None or not lowered.is_zeros(on_false):
         return None
-    call = lowered.first_of_call(on_true, _TARGET)
-    if call is not None:
-        numbers = private.attributes_of_call(call)["configuration"]
-        plan = Plan.of(numbers, lowered.shape(on_true))
-        if not _takes_positive_part(plan, call, source):
-            return None
-        plan = dataclasses.replace(plan, through=True, summed=plan.biased)
-        return _lower(context, plan, list(call.operands))
-    added = lowered.sum_with_row(source)
-    if added is None or not lowered.in_memory(added.array) or not lowered.in_memory(on_true):
+    pooled = _call(on_true)
+    if pooled is not None and _is_gradient_by_relu(pooled, added):
+        plan = dataclasses.replace(pooled.plan, through=True, summed=True)
+        return _lower(context, plan, pooled.operands)
+    relu = _relu_of(added, predicate)
+    if relu is None:
         return None
-    plan = pooling_native.relu_gradient(lowered.shape(source), context.avals_out[0].dtype)
-    return None if plan is None else _lower(context, plan, [*added, on_true])
-
-
-def _takes_positive_part(plan: Plan, call, source) -> bool:
-    """Whether a call is the gradient by the positive part of that value."""
-    if not plan.is_gradient or not plan.rectified or plan.through:
-        return False
-    if not plan.biased:
-        return call.operands[0] == source
-    added = lowered.sum_with_row(source)
-    return added is not None and list(added) == list(call.operands)[:2]
-
-
-def _lower(context, plan: Plan, operands):
     dtype = context.avals_out[0].dtype
-    context = context.replace(avals_in=[_aval(value, dtype) for value in operands])
-    # The second result, if there is one, is found by way of the first.
-    return mlir.lower_fun(lambda *arrays: plan.run(*arrays)[0], multiple_results=False)(
-        context, *operands
+    if lowered.in_memory(on_true):
+        plan = pooling_native.relu_gradient(lowered.shape(relu), dtype)
+        return _lower(context, plan, [relu, on_true])
+    avals = [_aval(value, dtype) for value in (relu, on_true)]
+    return mlir.lower_fun(_through_positive, multiple_results=False)(
+        context.replace(avals_in=avals), relu, on_true
     )
+
+
+def _through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
+    # XLA needs what was there before the bias no longer.
+    positive = lax.gt(relu, lax.full_like(relu, 0))
+    return lax.select(positive, gradient, lax.full_like(gradient, 0))
+
+
+def _is_gradient_by_relu(call: _Call, added: lowered.Sum) -> bool:
+    plan = call.plan
+    by_relu = plan.is_gradient and plan.rectified and not plan.through
+    return by_relu and call.operands[:2] == list(added)
+
+
+def _relu_of(added: lowered.Sum, later):
+    """The ReLU of the sum, if the module has computed it before a later value."""
+    for call in lowered.users(added.array, later):
+        made = _call(call.results[0])
+        if made is not None and made.plan.is_relu and made.operands == list(added):
+            return made.results[0]
+    return None
 
 
 def _bias_gradient(context, operand, *, axes):
-    call = lowered.first_of_call(lowered.before_conversion(operand), _TARGET)
-    shape = lowered.shape(operand)
-    if call is None or len(call.results) != 2 or tuple(axes) != tuple(range(len(shape) - 1)):
+    call, shape = _call(lowered.before_conversion(operand)), lowered.shape(operand)
+    if call is None or not call.plan.summed or tuple(axes) != tuple(range(len(shape) - 1)):
         return None
-    sums = call.results[1]
-    if lowered.shape(sums) != shape[-1:]:
+    if call.plan.channels != shape[-1]:
         return None
     dtype = context.avals_out[0].dtype
-    context = context.replace(avals_in=[_aval(sums, np.dtype("float32"))])
     narrow = mlir.lower_fun(
         lambda sums: lax.convert_element_type(sums, dtype), multiple_results=False
     )
-    return narrow(context, sums)
+    sums = call.results[1]
+    return narrow(context.replace(avals_in=[_aval(sums, np.dtype("float32"))]), sums)
+
+
+def _lower(context, plan: Plan, operands):
+    # The second result, if there is one, is found by way of the first.
+    avals = [_aval(value, np.dtype(plan.dtype)) for value in operands]
+    build = _first_result(plan)
+    return mlir.lower_fun(build, multiple_results=False)(
+        context.replace(avals_in=avals), *operands
+    )
+
+
+def _first_result(plan: Plan):
+    return lambda *arrays: plan.run(*arrays)[0]
 
 
 def _aval(value, dtype) -> ShapedArray:

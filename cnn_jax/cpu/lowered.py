@@ -3,8 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
-from cnn_jax.cpu import private
-from cnn_jax.cpu.private import func, hlo
+from cnn_jax.cpu.private import hlo
 
 
 class Sum(NamedTuple):
@@ -17,22 +16,6 @@ class Sum(NamedTuple):
 def shape(value) -> tuple[int, ...]:
     """The shape of a value."""
     return tuple(value.type.shape)
-
-
-def positive_part(context, value):
-    """Of max(x, 0), x; also where it is the whole of a function, as `jax.nn.relu` is."""
-    inner = _maximum_with_zero(value.owner)
-    if inner is not None:
-        return inner
-    call = value.owner
-    if not isinstance(call, func.CallOp) or len(call.operands) != 1 or len(call.results) != 1:
-        return None
-    (block,) = private.function_called(context, call).body.blocks
-    *_, end = block.operations
-    if len(end.operands) != 1:
-        return None
-    inner = _maximum_with_zero(end.operands[0].owner)
-    return call.operands[0] if inner == block.arguments[0] else None
 
 
 def sum_with_row(value) -> Sum | None:
@@ -75,15 +58,17 @@ def first_of_call(value, target: str):
     return call if call.call_target_name.value == target else None
 
 
+def users(value, later):
+    """The native calls that take a value, in the block where a later value is made."""
+    for use in value.uses:
+        call = use.owner
+        if isinstance(call, hlo.CustomCallOp) and call.operation.block == later.owner.operation.block:
+            yield call
+
+
 def before_conversion(value):
     """The value itself, or what it was converted from."""
     return value.owner.operand if isinstance(value.owner, hlo.ConvertOp) else value
-
-
-def _maximum_with_zero(maximum):
-    if not isinstance(maximum, hlo.MaxOp):
-        return None
-    return maximum.lhs if is_zeros(maximum.rhs) else None
 
 
 def _row(value):

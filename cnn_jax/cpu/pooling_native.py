@@ -22,7 +22,7 @@ _MOST_TAPS = 4096
 _MOST = 2**31
 # Measured: a call takes some microseconds, in which XLA's threads do so much.
 _FEWEST_ELEMENTS = 4096
-_FEWEST_ELEMENTS_OF_RELU = 2**17
+_FEWEST_ELEMENTS_OF_RELU = 2**15
 
 
 class Kind(enum.IntEnum):
@@ -69,6 +69,13 @@ class Plan:
     def is_gradient(self) -> bool:
         """Whether it takes the gradient of the output."""
         return self.kind is Kind.GRADIENT_OF_LARGEST
+
+    @property
+    def is_relu(self) -> bool:
+        """Whether it is the positive part of x + bias, of each element."""
+        return self == _of_each(
+            Kind.LARGEST, self.shape, np.dtype(self.dtype), biased=True, rectified=True
+        )
 
     @property
     def channels(self) -> int:
@@ -121,16 +128,26 @@ def plan(kind: Kind, window: Window, dtype) -> Plan | str:
     return Plan(kind, dtype.name, shape, tuple(geometry))
 
 
-def relu_gradient(shape: tuple[int, ...], dtype) -> Plan | None:
-    """The gradient of the positive part of x + bias: that of a pooling with windows of one."""
-    *outer, columns, channels = shape
-    small = math.prod(shape) < _FEWEST_ELEMENTS_OF_RELU
-    if small or dtype.name not in _TYPES or channels < _FEWEST_CHANNELS or not _there():
+def relu(shape: tuple[int, ...], dtype) -> Plan | None:
+    """The positive part of x + bias, as the largest elements of windows of one; None if small."""
+    if math.prod(shape) < _FEWEST_ELEMENTS_OF_RELU or shape[-1] < _FEWEST_CHANNELS:
         return None
-    size = (1, 1, columns)
-    geometry = (math.prod(outer), channels, *size, *(1,) * 9, *(0,) * 3, *size)
-    flags = {"biased": True, "rectified": True, "through": True, "summed": True}
-    return Plan(Kind.GRADIENT_OF_LARGEST, dtype.name, shape, geometry, **flags)
+    if dtype.name not in _TYPES or max(shape) >= _MOST or not _there():
+        return None
+    return _of_each(Kind.LARGEST, shape, dtype, biased=True, rectified=True)
+
+
+def relu_gradient(shape: tuple[int, ...], dtype) -> Plan:
+    """The gradient through a positive part, given that, and its sum."""
+    flags = {"rectified": True, "through": True, "summed": True}
+    return _of_each(Kind.GRADIENT_OF_LARGEST, shape, dtype, **flags)
+
+
+def _of_each(kind: Kind, shape: tuple[int, ...], dtype, **flags: bool) -> Plan:
+    *outer, columns, channels = shape
+    size, ones = (1, 1, columns), (1, 1, 1)
+    geometry = (math.prod(outer), channels, *size, *ones, *ones, *ones, 0, 0, 0, *size)
+    return Plan(kind, dtype.name, shape, geometry, **flags)
 
 
 def _three_axes(numbers: Sequence[int], elsewhere: int) -> list[int]:

@@ -5,7 +5,7 @@ A test pins each name and what is used of it, so that a new JAX fails there and 
 
 from jax._src.interpreters import mlir
 from jax._src.lib.mlir import ir
-from jax._src.lib.mlir.dialects import func, hlo
+from jax._src.lib.mlir.dialects import hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 
 PLATFORM = "cpu"
@@ -63,11 +63,6 @@ def automatically_partitioned(context) -> bool:
 def exporting(context) -> bool:
     """Whether the module is lowered by `jax.export`, to be run elsewhere."""
     return bool(context.module_context.lowering_parameters.for_export)
-
-
-def function_called(context, call: func.CallOp):
-    """The function of the module that a lowered call calls."""
-    return context.module_context.symbol_table[ir.FlatSymbolRefAttr(call.callee).value]
 
 
 def attributes_of_call(call: hlo.CustomCallOp) -> dict[str, list[int]]:

@@ -44,16 +44,17 @@ def in_child(work, *args):
 
 _FORKED = """
 cpu.install()
-reader, writer = multiprocessing.Pipe(duplex=False)
 
-def send():
+def send(writer):
     writer.send((compute(), cpu.status().native))
 
 # Two children at once compute before their parent has.
-children = [multiprocessing.get_context("fork").Process(target=send) for _ in range(2)]
+pipes = [multiprocessing.Pipe(duplex=False) for _ in range(2)]
+fork = multiprocessing.get_context("fork")
+children = [fork.Process(target=send, args=(writer,)) for _, writer in pipes]
 for child in children:
     child.start()
-received = [reader.recv() for _ in children]
+received = [reader.recv() for reader, _ in pipes]
 for child in children:
     child.join(60)
     assert child.exitcode == 0

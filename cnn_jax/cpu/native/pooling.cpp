@@ -99,10 +99,11 @@ void forward(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_e
   const std::vector<Tap> taps = taps_of(p);
   const std::vector<float> bias = bias_of(p, arrays.bias);
   const Pieces pieces(p, true);
+  const bool each = tiled(p) && taps.size() == 1;
   const int64_t in = p.input_size() / p.outer, out = p.output_size() / p.outer;
   for_each(pieces.count, [&](int64_t piece) {
     pieces.each(piece, [&](int64_t outer, int64_t begin, int64_t end) {
-      loop(Rows{p, view(taps), begin, end, bias.data()},
+      loop(Rows{p, view(taps), begin, end, bias.data(), each},
            static_cast<const T*>(arrays.input) + outer * in,
            static_cast<T*>(arrays.result) + outer * out);
     });
@@ -140,14 +141,14 @@ template <typename T>
 void gradient(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_each) {
   const std::vector<Tap> taps = taps_of(p);
   const std::vector<float> bias = bias_of(p, arrays.bias);
-  const bool alone = apart(p), filled = tiled(p);
+  const bool alone = apart(p), filled = tiled(p), each = filled && taps.size() == 1;
   const Pieces pieces(p, filled);
   const int64_t in = p.input_size() / p.outer, out = p.output_size() / p.outer;
   const size_t channels = static_cast<size_t>(p.channels);
   std::vector<float> sums(2 * channels * pieces.count);
   for_each(pieces.count, [&](int64_t piece) {
     pieces.each(piece, [&](int64_t outer, int64_t begin, int64_t end) {
-      const Rows rows{p, view(taps), begin, filled ? end : p.count[0], bias.data()};
+      const Rows rows{p, view(taps), begin, filled ? end : p.count[0], bias.data(), each};
       const T* input = static_cast<const T*>(arrays.input) + outer * in;
       const T* given = static_cast<const T*>(arrays.gradient) + outer * out;
       T* result = static_cast<T*>(arrays.result) + outer * in;

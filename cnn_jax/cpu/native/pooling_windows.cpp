@@ -17,6 +17,9 @@ constexpr int kMostLanes = 8;
 constexpr int kMostLanes = 4;
 #endif
 
+// Elements whose numbers stay in a core's nearest cache.
+constexpr int64_t kTogether = 32;
+
 // Where one window lies: the place of its first element along each axis, and in memory.
 struct Corner {
   int64_t place[3];
@@ -47,6 +50,14 @@ CNN_JAX_INLINE void each_vector(int64_t channels, const Visit& visit) {
     visit(channels - kLanes, fresh);
   }
   for (int64_t channel = 0; channel < filled; channel += kLanes) visit(channel, Int{} - 1);
+}
+
+// Calls visit(begin, end) for each block of elements.
+template <typename Visit>
+CNN_JAX_INLINE void each_block(int64_t begin, int64_t end, const Visit& visit) {
+  for (; begin < end; begin += kTogether) {
+    visit(begin, begin + kTogether < end ? begin + kTogether : end);
+  }
 }
 
 // Calls visit(corner, window, inside) for each window: its number within the outer array, and
@@ -120,6 +131,21 @@ CNN_JAX_INLINE void largest_of(const Rows& rows, const T* input, T* output) {
     });
   };
   each_window(rows, window, []() {});
+}
+
+// The same for windows of one element that leave none out.
+template <int kLanes, typename T>
+CNN_JAX_INLINE void largest_of_each(const Rows& rows, const T* input, T* output) {
+  const int64_t across = rows.pooling.count[1] * rows.pooling.count[2];
+  const int64_t channels = rows.pooling.channels;
+  each_block(rows.begin * across, rows.end * across, [&](int64_t begin, int64_t end) {
+    each_vector<kLanes>(channels, [&](int64_t channel, auto) CNN_JAX_INLINE_LAMBDA {
+      const Pooled<kLanes, T> pooled(rows, channel);
+      for (int64_t at = begin * channels + channel; at < end * channels; at += channels) {
+        Lanes<kLanes>::store(pooled(input + at), output + at);
+      }
+    });
+  });
 }
 
 template <int kLanes, typename T>
@@ -198,6 +224,32 @@ CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const T* gradi
   });
 }
 
+// The same for windows of one element that leave none out.
+template <int kLanes, typename T>
+CNN_JAX_INLINE void gradient_of_each(const Rows& rows, const T* input, const T* gradient,
+                                     T* result, ChannelSums sums) {
+  using L = Lanes<kLanes>;
+  using Float = typename L::Float;
+  using Int = typename L::Int;
+  const Pooling& p = rows.pooling;
+  const Int always = Int{} - (p.rectified && p.through ? 0 : 1);
+  const int64_t across = p.count[1] * p.count[2];
+  each_block(rows.begin * across, rows.end * across, [&](int64_t begin, int64_t end) {
+    each_vector<kLanes>(p.channels, [&](int64_t channel, Int fresh) CNN_JAX_INLINE_LAMBDA {
+      const Pooled<kLanes, T> pooled(rows, channel);
+      Float total = {};
+      for (int64_t at = begin * p.channels + channel; at < end * p.channels; at += p.channels) {
+        const Float given = L::load(gradient + at);
+        const Float kept = ((pooled(input + at) > 0.0f) | always) ? given : Float{};
+        L::store(kept, result + at);
+        total += kept;
+      }
+      float* sum = sums.all + channel;
+      L::store(L::load(sum) + (fresh ? total : Float{}), sum);
+    });
+  });
+}
+
 // Calls body(lanes) with the length of the vectors, as a type's value.
 template <int kLanes>
 struct Length {
@@ -218,7 +270,10 @@ CNN_JAX_INLINE void by_length(const Rows& rows, const Body& body) {
 
 template <typename T>
 void largest(const Rows& rows, const T* input, T* output) {
-  by_length(rows, [&](auto lanes) { largest_of<lanes.value>(rows, input, output); });
+  by_length(rows, [&](auto lanes) {
+    if (rows.each) return largest_of_each<lanes.value>(rows, input, output);
+    largest_of<lanes.value>(rows, input, output);
+  });
 }
 
 template <typename T>
@@ -229,6 +284,9 @@ void sums(const Rows& rows, const T* input, T* output) {
 template <bool kAdds, typename T, typename Result>
 void gradient(const Rows& rows, const T* input, const T* given, Result* result, ChannelSums sums) {
   by_length(rows, [&](auto lanes) {
+    if constexpr (!kAdds) {
+      if (rows.each) return gradient_of_each<lanes.value>(rows, input, given, result, sums);
+    }
     gradient_of<kAdds, lanes.value>(rows, input, given, result, sums);
   });
 }

@@ -31,6 +31,7 @@ struct Rows {
   int64_t begin;
   int64_t end;
   const float* bias;
+  bool each;  // whether every element is a window
 };
 
 // Sums of each channel's gradients, and room for those of one row, which are zeros.
