@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import jax
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import memory, native_library, private, rules
+from cnn_jax.cpu import dense, memory, native_library, private, rules, transposed
 from cnn_jax.cpu.choose import CACHEABLE, PRIMITIVES
 from cnn_jax.cpu.settings import Settings, resolve
 
@@ -19,6 +19,7 @@ class Installation:
 
     settings: Settings
     saved_rules: dict
+    saved_transposition: object
     saved_uncacheable: frozenset
     memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
 
@@ -41,13 +42,15 @@ def install(
 ) -> None:
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
-    Only the CPU lowering rules of seven primitives change: convolution, the five of pooling, and
-    the sum, for half precision alone, which is then taken in float32. JAX's caches are emptied, so
+    Only the CPU lowering rules of eight primitives change: convolution, the five of pooling, the
+    sum, for half precision alone, which is then taken in float32, and the product of two matrices;
+    and that of transposition, which a product next to it takes over. JAX's caches are emptied, so
     that what was compiled before gets the new kernels too. Calling it again changes the settings.
 
     Args:
-        kernels: the families that may be used, of "winograd", "onednn", "xla" and "pooling"; all by
-            default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
+        kernels: the families that may be used, of "winograd", "onednn", "xla", "pooling" and
+            "dense"; all by default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by
+            commas.
         strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
             instead (`CNN_JAX_CPU_STRICT=1`).
         compare: each result is compared with that of XLA's own kernel, and the program fails where
@@ -76,8 +79,9 @@ def install(
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
-        saved = {primitive: private.platform_rules().get(primitive) for primitive in PRIMITIVES}
-        uncacheable = frozenset(private.uncacheable_primitives() & set(PRIMITIVES))
+        changed = [p for p in PRIMITIVES if p is not dense.PRIMITIVE or "dense" in settings.kernels]
+        saved = {primitive: private.platform_rules().get(primitive) for primitive in changed}
+        uncacheable = frozenset(private.uncacheable_primitives())
         for primitive, entry in saved.items():
             stock = private.stock_rule(primitive, entry)
             # Equal equations of one module may stand inside and outside of shard_map, and must
@@ -88,8 +92,15 @@ def install(
                 platform="cpu",
                 cacheable=primitive in CACHEABLE,
             )
+        transposition = private.common_rules()[transposed.PRIMITIVE]
+        if dense.PRIMITIVE in changed:
+            # For every platform, since programs for several can't have a rule of one alone that is
+            # not cached.
+            mlir.register_lowering(
+                transposed.PRIMITIVE, transposed.rule(transposition.rule), cacheable=False
+            )
         kept = memory.keep() if settings.keep_memory else "returned"
-        _current = Installation(settings, saved, uncacheable, kept)
+        _current = Installation(settings, saved, transposition, uncacheable, kept)
         jax.clear_caches()
 
 
@@ -167,6 +178,8 @@ def _remove() -> None:
             private.platform_rules().pop(primitive, None)
         else:
             private.platform_rules()[primitive] = entry
+    private.common_rules()[transposed.PRIMITIVE] = _current.saved_transposition
+    for primitive in (*_current.saved_rules, transposed.PRIMITIVE):
         if primitive not in _current.saved_uncacheable:
             private.uncacheable_primitives().discard(primitive)
     if _current.settings.keep_memory:

@@ -3,6 +3,8 @@
 A test pins each name and what is used of it, so that a new JAX fails there and nowhere else.
 """
 
+from typing import Any
+
 from jax._src.interpreters import mlir
 from jax._src.lib.mlir.dialects import hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
@@ -63,3 +65,30 @@ def padding_behind(value):
     numbers = (pad.edge_padding_low, pad.edge_padding_high, pad.interior_padding)
     config = tuple(zip(*(tuple(map(int, each)) for each in numbers), strict=True))
     return pad.operand, tuple(pad.operand.type.shape), config
+
+
+def matrix_behind(value):
+    """Of a lowered value that is a transposed matrix: that matrix; None for any other value."""
+    transpose = value.owner
+    if not isinstance(transpose, hlo.TransposeOp) or list(transpose.permutation) != [1, 0]:
+        return None
+    return transpose.operand
+
+
+def uses(value) -> int:
+    """How many operations of the module use a lowered value so far."""
+    return sum(1 for _ in value.uses)
+
+
+def call_behind(value, target: str):
+    """Of a lowered value that a call of `target` makes: its operands, their shapes, its numbers.
+
+    The numbers are those of its attribute `configuration`; None for any other value.
+    """
+    call = value.owner
+    if not isinstance(call, hlo.CustomCallOp) or call.call_target_name.value != target:
+        return None
+    operands = list(call.inputs)
+    config: Any = call.attributes["mhlo.backend_config"]
+    numbers = tuple(int(number) for number in config["configuration"])
+    return operands, [tuple(operand.type.shape) for operand in operands], numbers

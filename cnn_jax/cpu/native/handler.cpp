@@ -7,7 +7,9 @@
 
 #include "convolution.h"
 #include "dnnl.hpp"
+#include "host_threads.h"
 #include "primitives.h"
+#include "product.h"
 #include "workspace.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -52,6 +54,38 @@ ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
   }
 }
 
+ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer right,
+                   ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
+  try {
+    Product p;
+    std::string why;
+    if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
+      return ffi::Error::InvalidArgument(why);
+    }
+    if (!fits(left, p.operands, p.left_size()) || !fits(right, p.operands, p.right_size()) ||
+        !fits(*result, p.result, p.result_size())) {
+      return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
+    }
+    run(p, {left.untyped_data(), right.untyped_data(), result->untyped_data()},
+        [&](int64_t count, const std::function<void(int64_t)>& body) {
+          for_each(threads, count, body);
+        });
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+  } catch (...) {
+    return ffi::Error::Internal("oneDNN: unknown error");
+  }
+}
+
+// Copies the reason, as much of it as there is room for.
+void tell(const std::string& reason, char* why, size_t why_size) {
+  if (why_size == 0) return;
+  const size_t length = std::min(reason.size(), why_size - 1);
+  std::memcpy(why, reason.data(), length);
+  why[length] = '\0';
+}
+
 }  // namespace
 }  // namespace cnn_jax
 
@@ -59,6 +93,16 @@ CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_convolution(XLA_FFI_CallFrame* call_frame)
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution, cnn_jax::convolution,
                               xla::ffi::Ffi::Bind()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>()
+                                  .Attr<xla::ffi::Span<const int64_t>>("configuration"));
+
+CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_product(XLA_FFI_CallFrame* call_frame);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_product, cnn_jax::product,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Arg<xla::ffi::AnyBuffer>()
                                   .Ret<xla::ffi::AnyBuffer>()
@@ -72,11 +116,24 @@ CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t 
     std::string reason;
     const auto found = cnn_jax::supported(std::vector<int64_t>(numbers, numbers + count), &reason);
     if (found != cnn_jax::Support::kNone) return static_cast<int>(found);
-    if (why_size > 0) {
-      const size_t length = std::min(reason.size(), why_size - 1);
-      std::memcpy(why, reason.data(), length);
-      why[length] = '\0';
+    cnn_jax::tell(reason, why, why_size);
+  } catch (...) {
+    if (why_size > 0) why[0] = '\0';
+  }
+  return 0;
+}
+
+// Returns 1 where the product can be run; else 0, with the reason written to `why`.
+CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t count, char* why,
+                                             size_t why_size) {
+  try {
+    std::string reason;
+    cnn_jax::Product product;
+    if (cnn_jax::parse(numbers, count, &product, &reason) &&
+        cnn_jax::supported(product, &reason)) {
+      return 1;
     }
+    cnn_jax::tell(reason, why, why_size);
   } catch (...) {
     if (why_size > 0) why[0] = '\0';
   }
@@ -90,6 +147,7 @@ CNN_JAX_EXPORT int cnn_jax_format() { return 2; }
 CNN_JAX_EXPORT void cnn_jax_release() {
   try {
     cnn_jax::clear_primitives();
+    cnn_jax::clear_products();
     cnn_jax::release_workspaces();
   } catch (...) {
   }
