@@ -18,11 +18,12 @@ _FORMAT = 1
 _TYPES = {"float32": 0, "bfloat16": 1}
 
 # Measured on shapes drawn at random and on those of usual layers, inside a loop that XLA compiles:
-# a program that is called for one product alone gains down to 10^4 multiply-adds.
-_FEWEST, _FEWEST_TRANSPOSED = 3_000_000, 5_000_000  # multiply-adds
+# a program that is called for one product alone gains from some 10^4 multiply-adds on.
+_FEWEST, _FEWEST_TURNED, _FEWEST_LEFT_TURNED = 1_000_000, 3_000_000, 5_000_000  # multiply-adds
 _NARROW = 8  # along each side
-# Beyond the caches, reading and writing the arrays takes all the time.
-_LARGE, _SHORT_SUM, _FEW_ROWS = 4_000_000, 64, 64
+# Beyond the caches, reading and writing the arrays takes all the time. In bfloat16, where XLA takes
+# two to five times as long, the shorter sums do so at any size.
+_LARGE, _SHORT_SUM, _FEW_ROWS = 4_000_000, 64, 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +105,12 @@ def describe(avals_in, avals_out, params) -> Product | None:
 
 def wins(p: Product) -> bool:
     """Whether oneDNN's product is faster than XLA's."""
-    fewest = _FEWEST_TRANSPOSED if p.left_transposed else _FEWEST
-    if p.flops < 2 * fewest or min(p.rows, p.inner, p.columns) < _NARROW:
+    multiply_adds, narrow = p.flops // 2, min(p.rows, p.inner, p.columns) < _NARROW
+    if p.operands != "float32":
+        return multiply_adds >= _FEWEST and p.inner >= _SHORT_SUM and not narrow
+    fewest = _FEWEST_TURNED if p.right_transposed else _FEWEST
+    fewest = _FEWEST_LEFT_TURNED if p.left_transposed else fewest
+    if multiply_adds < fewest or narrow:
         return False
     if p.rows * p.columns >= _LARGE and p.inner <= _SHORT_SUM:
         return False
