@@ -1,22 +1,27 @@
 """What was chosen for one operation, and why."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+
+if TYPE_CHECKING:
+    from cnn_jax.cpu.pooling_native import Plan
 
 
 class Choice(NamedTuple):
     """A kernel's name, the reason for it, and the function of the operands that runs it.
 
     `build` is None where the stock rule stays. `stock_is_right` is False where the stock rule's
-    result is no measure, for XLA computes it wrongly or not at all.
+    result is no measure, for XLA computes it wrongly or not at all. `plan` is a call of the native
+    pooling, into which what comes before it may be taken.
     """
 
     kernel: str
     reason: str
     build: Callable[..., jax.Array] | None
     stock_is_right: bool = True
+    plan: "Plan | None" = None
 
 
 def stock(reason: str) -> Choice:

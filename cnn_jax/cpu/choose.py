@@ -39,9 +39,7 @@ POOLING = (
     lax.select_and_scatter_add_p,
     lax.select_and_gather_add_p,
 )
-PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE, dense.PRIMITIVE)
-# Lowered in the same way wherever the equation stands.
-CACHEABLE = (sums.PRIMITIVE,)
+PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
 
 _ONEDNN = "oneDNN"
 
@@ -52,7 +50,7 @@ def concerned(primitive, avals_in, avals_out, params, kernels: tuple[str, ...] =
         return sums.concerned(avals_in, kernels)
     if primitive is dense.PRIMITIVE:
         return dense.concerned(avals_in, avals_out, params, kernels)
-    return True
+    return primitive in PRIMITIVES
 
 
 def choose(
@@ -75,7 +73,7 @@ def choose(
         return dense.choose(avals_in, avals_out, params, _elsewhere(place))
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
-    return pooling.choose(primitive, avals_in, params)
+    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
 
 
 def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 from jax.core import ShapedArray
 
-from cnn_jax.cpu import native_library, private
+from cnn_jax.cpu import lowered, native_library, private
 from cnn_jax.cpu.choice import Choice, stock
 
 PRIMITIVE = lax.dot_general_p
@@ -24,6 +24,8 @@ _NARROW = 8  # along each side
 # Beyond the caches, reading and writing the arrays takes all the time. In bfloat16, where XLA takes
 # two to five times as long, the shorter sums do so at any size.
 _LARGE, _SHORT_SUM, _FEW_ROWS = 4_000_000, 64, 128
+# Columns that lie one after the other are copied first, which few rows don't repay.
+_RATHER_LARGE, _VERY_FEW_ROWS = 1_050_000, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Product:
     Each lies in its array row by row, or column by column where it is transposed.
     """
 
-    operands: str
-    result: str
+    dtype: str
     rows: int
     inner: int
     columns: int
@@ -62,8 +63,7 @@ class Product:
         """The numbers that cross to the library; see native/product.h."""
         return (
             _FORMAT,
-            _TYPES[self.operands],
-            _TYPES[self.result],
+            _TYPES[self.dtype],
             self.rows,
             self.inner,
             self.columns,
@@ -80,9 +80,8 @@ def describe(avals_in, avals_out, params) -> Product | None:
         return None
     if not _plain(params["precision"]):
         return None
-    if lhs.dtype != rhs.dtype or {lhs.dtype.name, out.dtype.name} - _TYPES.keys():
-        return None
-    if lhs.dtype.itemsize > out.dtype.itemsize:
+    # From bfloat16 to float32 XLA is as fast.
+    if not lhs.dtype == rhs.dtype == out.dtype or out.dtype.name not in _TYPES:
         return None
     if not all(isinstance(size, int) and size > 0 for size in (*lhs.shape, *rhs.shape)):
         return None
@@ -93,8 +92,7 @@ def describe(avals_in, avals_out, params) -> Product | None:
         return None
     inner = int(np.prod([lhs.shape[axis] for axis in lhs_contract]))
     return Product(
-        operands=lhs.dtype.name,
-        result=out.dtype.name,
+        dtype=out.dtype.name,
         rows=lhs.size // inner,
         inner=inner,
         columns=rhs.size // inner,
@@ -106,7 +104,7 @@ def describe(avals_in, avals_out, params) -> Product | None:
 def wins(p: Product) -> bool:
     """Whether oneDNN's product is faster than XLA's."""
     multiply_adds, narrow = p.flops // 2, min(p.rows, p.inner, p.columns) < _NARROW
-    if p.operands != "float32":
+    if p.dtype != "float32":
         return multiply_adds >= _FEWEST and p.inner >= _SHORT_SUM and not narrow
     fewest = _FEWEST_TURNED if p.right_transposed else _FEWEST
     fewest = _FEWEST_LEFT_TURNED if p.left_transposed else fewest
@@ -114,7 +112,8 @@ def wins(p: Product) -> bool:
         return False
     if p.rows * p.columns >= _LARGE and p.inner <= _SHORT_SUM:
         return False
-    return not (p.right_transposed and p.inner * p.columns >= _LARGE and p.rows < _FEW_ROWS)
+    large = _RATHER_LARGE if p.rows < _VERY_FEW_ROWS else _LARGE
+    return not (p.right_transposed and p.inner * p.columns >= large and p.rows < _FEW_ROWS)
 
 
 def concerned(avals_in, avals_out, params, kernels: tuple[str, ...]) -> bool:
@@ -145,7 +144,7 @@ def call(product: Product, shape: Sequence[int]) -> Callable[[jax.Array, jax.Arr
     def run(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
         return jax.ffi.ffi_call(
             native_library.PRODUCT_TARGET,
-            jax.ShapeDtypeStruct(tuple(shape), product.result),
+            jax.ShapeDtypeStruct(tuple(shape), product.dtype),
             vmap_method="sequential",
         )(
             lhs,
@@ -161,13 +160,15 @@ def behind(value) -> tuple[Product, list, list[ShapedArray]] | None:
 
     None where it is not `call` that makes the value.
     """
-    found = private.call_behind(value, native_library.PRODUCT_TARGET)
-    if found is None:
+    made = lowered.first_of_call(value, native_library.PRODUCT_TARGET)
+    if made is None:
         return None
-    operands, shapes, (_, given, result, rows, inner, columns, left, right) = found
-    names = list(_TYPES)
-    product = Product(names[given], names[result], rows, inner, columns, bool(left), bool(right))
-    return product, operands, [ShapedArray(shape, jnp.dtype(names[given])) for shape in shapes]
+    numbers = private.attributes_of_call(made)["configuration"]
+    _, dtype, rows, inner, columns, left, right = numbers
+    name = list(_TYPES)[dtype]
+    product = Product(name, rows, inner, columns, bool(left), bool(right))
+    operands = list(made.operands)
+    return product, operands, [ShapedArray(lowered.shape(x), jnp.dtype(name)) for x in operands]
 
 
 def _plain(precision) -> bool:

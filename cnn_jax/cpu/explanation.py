@@ -8,7 +8,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from cnn_jax.cpu import convolution, dense, padded
-from cnn_jax.cpu.choose import PRIMITIVES, choose, concerned
+from cnn_jax.cpu.choose import choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
 
@@ -110,9 +110,7 @@ def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
 def _concerned(equation, kernels: tuple[str, ...]) -> bool:
     avals_in = [variable.aval for variable in equation.invars]
     avals_out = [variable.aval for variable in equation.outvars]
-    return equation.primitive in PRIMITIVES and concerned(
-        equation.primitive, avals_in, avals_out, equation.params, kernels
-    )
+    return concerned(equation.primitive, avals_in, avals_out, equation.params, kernels)
 
 
 def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:

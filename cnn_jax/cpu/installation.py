@@ -4,12 +4,21 @@ import contextlib
 import dataclasses
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import dense, memory, native_library, private, rules, transposed
-from cnn_jax.cpu.choose import CACHEABLE, PRIMITIVES
+from cnn_jax.cpu import (
+    choose,
+    dense,
+    fused,
+    memory,
+    native_library,
+    private,
+    rules,
+    transposed,
+)
 from cnn_jax.cpu.settings import Settings, resolve
 
 
@@ -18,11 +27,13 @@ class Installation:
     """What stands now, and what stood before."""
 
     settings: Settings
-    saved_rules: dict
-    saved_transposition: object
+    saved_rules: tuple[tuple[dict, Any, Any], ...]  # table, primitive and entry, None for none
     saved_uncacheable: frozenset
     memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
 
+
+_OF_PRODUCTS = (dense.PRIMITIVE, transposed.PRIMITIVE)
+_PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES)))
 
 _lock = threading.RLock()
 _current: Installation | None = None
@@ -79,28 +90,25 @@ def install(
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
-        changed = [p for p in PRIMITIVES if p is not dense.PRIMITIVE or "dense" in settings.kernels]
-        saved = {primitive: private.platform_rules().get(primitive) for primitive in changed}
-        uncacheable = frozenset(private.uncacheable_primitives())
-        for primitive, entry in saved.items():
-            stock = private.stock_rule(primitive, entry)
-            # Equal equations of one module may stand inside and outside of shard_map, and must
-            # not share a lowered body.
+        primitives, joined = _PRIMITIVES, ()
+        if "dense" in settings.kernels:
+            primitives = (*_PRIMITIVES, *_OF_PRODUCTS)
+            joined = private.join_rules(dense.PRIMITIVE)
+        tables = [(private.rules_that_apply(primitive), primitive) for primitive in primitives]
+        saved = tuple((table, primitive, table.get(primitive)) for table, primitive in tables)
+        saved = (*saved, *joined)
+        uncacheable = frozenset(private.uncacheable_primitives() & set(primitives))
+        for table, primitive in tables:
+            # Equal equations of one module may stand inside and outside of shard_map, and next to
+            # different ones, and must not share a lowered body.
             mlir.register_lowering(
                 primitive,
-                rules.rule(primitive, stock, settings),
-                platform="cpu",
-                cacheable=primitive in CACHEABLE,
-            )
-        transposition = private.common_rules()[transposed.PRIMITIVE]
-        if dense.PRIMITIVE in changed:
-            # For every platform, since programs for several can't have a rule of one alone that is
-            # not cached.
-            mlir.register_lowering(
-                transposed.PRIMITIVE, transposed.rule(transposition.rule), cacheable=False
+                rules.rule(primitive, private.stock_rule(primitive), settings),
+                platform=private.PLATFORM if table is private.platform_rules() else None,
+                cacheable=False,
             )
         kept = memory.keep() if settings.keep_memory else "returned"
-        _current = Installation(settings, saved, transposition, uncacheable, kept)
+        _current = Installation(settings, saved, uncacheable, kept)
         jax.clear_caches()
 
 
@@ -173,13 +181,11 @@ def _remove() -> None:
     global _current
     if _current is None:
         return
-    for primitive, entry in _current.saved_rules.items():
+    for table, primitive, entry in _current.saved_rules:
         if entry is None:
-            private.platform_rules().pop(primitive, None)
+            table.pop(primitive, None)
         else:
-            private.platform_rules()[primitive] = entry
-    private.common_rules()[transposed.PRIMITIVE] = _current.saved_transposition
-    for primitive in (*_current.saved_rules, transposed.PRIMITIVE):
+            table[primitive] = entry
         if primitive not in _current.saved_uncacheable:
             private.uncacheable_primitives().discard(primitive)
     if _current.settings.keep_memory:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import jax
 
-FORMAT = 2
+FORMAT = 3
 TARGET = "cnn_jax_convolution_v1"
+POOLING_TARGET = "cnn_jax_pooling_v1"
 PRODUCT_TARGET = "cnn_jax_product_v1"
 
 _LIBRARY = "libcnn_jax_cpu.so"
@@ -48,8 +49,11 @@ def load() -> ctypes.CDLL:
             ctypes.c_char_p,
             ctypes.c_size_t,
         ]
-    handlers = {TARGET: library.cnn_jax_convolution, PRODUCT_TARGET: library.cnn_jax_product}
-    for target, handler in handlers.items():
+    for target, handler in (
+        (TARGET, library.cnn_jax_convolution),
+        (POOLING_TARGET, library.cnn_jax_pooling),
+        (PRODUCT_TARGET, library.cnn_jax_product),
+    ):
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return library
 

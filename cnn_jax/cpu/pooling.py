@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from cnn_jax.cpu import pooling_forward, pooling_gradient
+from cnn_jax.cpu import pooling_forward, pooling_gradient, pooling_native
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.pooling_dilated import DilatedSum
 from cnn_jax.cpu.pooling_window import Window
@@ -24,8 +24,11 @@ _MOST_PLACES = 64
 _FLOATS = {"float64", "float32", "bfloat16", "float16"}
 
 
-def choose(primitive, avals_in, params) -> Choice:
-    """The kernel for one pooling equation, from abstract values and parameters."""
+def choose(primitive, avals_in, params, *, native: bool = True) -> Choice:
+    """The kernel for one pooling equation, from abstract values and parameters.
+
+    `native` is whether it runs where the native library is.
+    """
     operand = avals_in[-1]
     window = Window(
         tuple(operand.shape),
@@ -44,7 +47,21 @@ def choose(primitive, avals_in, params) -> Choice:
         return _dilated(primitive, window, dilation)
     if 0 in window.count:
         return stock("an array is empty")
+    if native:
+        made = _native(primitive, window, operand.dtype, params)
+        if made is not None:
+            return made
     return _KERNELS[primitive](window, params)
+
+
+def _native(primitive, window: Window, dtype, params) -> Choice | None:
+    kind = pooling_native.KINDS.get(primitive)
+    if kind is None or _is_everything(window) or params.get("select_prim") is lax.le_p:
+        return None
+    made = pooling_native.plan(kind, window, dtype)
+    if isinstance(made, str):
+        return None
+    return Choice(pooling_native.KERNEL, "the native library", made.call, plan=made)
 
 
 def _first(array: jax.Array, *_) -> jax.Array:

@@ -6,7 +6,8 @@ A test pins each name and what is used of it, so that a new JAX fails there and 
 from typing import Any
 
 from jax._src.interpreters import mlir
-from jax._src.lib.mlir.dialects import hlo
+from jax._src.lib.mlir import ir
+from jax._src.lib.mlir.dialects import func, hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 
 PLATFORM = "cpu"
@@ -22,15 +23,49 @@ def common_rules() -> dict:
     return mlir._lowerings
 
 
+def rules_that_apply(primitive) -> dict:
+    """The table in which a primitive's rule for the CPU is to be replaced.
+
+    JAX 0.10 can't lower for several platforms a primitive that it may not cache and that has a rule
+    for one of them. So the rule for all is replaced where no platform has one of its own.
+    """
+    tables = mlir._platform_specific_lowerings.values()
+    return platform_rules() if any(primitive in table for table in tables) else common_rules()
+
+
+def join_rules(primitive) -> tuple[tuple[dict, Any, Any], ...]:
+    """Make the rules that single platforms have for a primitive part of the one for all of them.
+
+    For several platforms at once there is the latter. Returns what stood: table, primitive, entry.
+    """
+    platforms = mlir._platform_specific_lowerings
+    tables = {name: table for name, table in platforms.items() if primitive in table}
+    common = common_rules()[primitive]
+    saved = [(table, primitive, table[primitive]) for table in tables.values()]
+    alone: dict[str, Any] = {name: table.pop(primitive).rule for name, table in tables.items()}
+
+    def joined(context, *operands, **params):
+        platforms = mlir._platforms_for_eqn(context)
+        rule = alone.get(platforms[0], common.rule) if len(platforms) == 1 else common.rule
+        return rule(context, *operands, **params)
+
+    mlir.register_lowering(primitive, joined)
+    return (*saved, (common_rules(), primitive, common))
+
+
+def for_cpu_alone(context) -> bool:
+    """Whether an equation is lowered for the CPU and no other platform."""
+    return mlir._platforms_for_eqn(context) == (PLATFORM,)
+
+
 def uncacheable_primitives() -> set:
     """Primitives whose lowered body JAX doesn't share between equal equations of a module."""
     return mlir._uncacheable_primitives
 
 
-def stock_rule(primitive, saved_entry):
-    """The function that lowers a primitive where nothing is installed."""
-    entry = saved_entry if saved_entry is not None else common_rules()[primitive]
-    return entry.rule
+def stock_rule(primitive):
+    """The function that lowers a primitive for the CPU where nothing is installed."""
+    return (platform_rules().get(primitive) or common_rules()[primitive]).rule
 
 
 def automatically_partitioned(context) -> bool:
@@ -50,6 +85,17 @@ def automatically_partitioned(context) -> bool:
 def exporting(context) -> bool:
     """Whether the module is lowered by `jax.export`, to be run elsewhere."""
     return bool(context.module_context.lowering_parameters.for_export)
+
+
+def function_called(context, call: func.CallOp):
+    """The function of the module that a lowered call calls."""
+    return context.module_context.symbol_table[ir.FlatSymbolRefAttr(call.callee).value]
+
+
+def attributes_of_call(call: hlo.CustomCallOp) -> dict[str, list[int]]:
+    """The attributes of a lowered `jax.ffi.ffi_call` that are arrays of integers."""
+    config = ir.DictAttr(call.attributes["mhlo.backend_config"])
+    return {named.name: list(ir.DenseIntElementsAttr(named.attr)) for named in config}
 
 
 def padding_behind(value):
@@ -78,17 +124,3 @@ def matrix_behind(value):
 def uses(value) -> int:
     """How many operations of the module use a lowered value so far."""
     return sum(1 for _ in value.uses)
-
-
-def call_behind(value, target: str):
-    """Of a lowered value that a call of `target` makes: its operands, their shapes, its numbers.
-
-    The numbers are those of its attribute `configuration`; None for any other value.
-    """
-    call = value.owner
-    if not isinstance(call, hlo.CustomCallOp) or call.call_target_name.value != target:
-        return None
-    operands = list(call.inputs)
-    config: Any = call.attributes["mhlo.backend_config"]
-    numbers = tuple(int(number) for number in config["configuration"])
-    return operands, [tuple(operand.type.shape) for operand in operands], numbers

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import compare, dense, padded, private, transposed
+from cnn_jax.cpu import compare, dense, fused, padded, private, transposed
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.choose import Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
@@ -22,6 +22,14 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
     """A lowering rule for the primitive: the chosen kernel, or the stock rule."""
 
     def lower(context, *operands, **params):
+        if not private.for_cpu_alone(context):
+            return stock(context, *operands, **params)
+        if not settings.compare and _place(context) is Place.HERE:
+            taken = fused.lower(primitive, context, operands, params, settings.kernels)
+            if primitive is transposed.PRIMITIVE:
+                taken = transposed.lower(context, *operands, **params)
+            if taken is not None:
+                return taken
         avals = context.avals_in, context.avals_out
         if not concerned(primitive, *avals, params, settings.kernels):
             return stock(context, *operands, **params)
@@ -53,7 +61,7 @@ def _choose(primitive, context, operands, params, settings: Settings):
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
     choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels)
-    return choice, operands, context.avals_in
+    return fused.with_what_comes_before(context, operands, choice)
 
 
 def _place(context) -> Place:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 
 FAMILIES = ("winograd", "onednn", "xla", "pooling", "dense")
-_NATIVE = frozenset({"winograd", "onednn", "dense"})
+_NATIVE = frozenset({"winograd", "onednn", "pooling", "dense"})
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")

@@ -6,8 +6,6 @@ transposed product, would be computed and then copied. Here the transposition be
 product instead.
 """
 
-from collections.abc import Callable
-
 from jax import lax
 from jax.core import ShapedArray
 from jax.interpreters import mlir
@@ -33,21 +31,17 @@ def before(operands, avals_in, params):
     return operands, avals_in, {**params, "dimension_numbers": (tuple(contract), batch)}
 
 
-def rule(stock: Callable) -> Callable:
-    """The lowering rule for transpositions: that of a product's result is another product."""
-
-    def lower(context, operand, *, permutation):
-        made = dense.behind(operand) if tuple(permutation) == (1, 0) else None
-        # Only gradients sum over the first axes of both operands. What else is transposed may be
-        # wanted as it is, too.
-        if made is None or private.uses(operand) or not _over_first_axes(made[0]):
-            return stock(context, operand, permutation=permutation)
-        product, operands, avals_in = made
-        build = dense.call(product.exchanged, context.avals_out[0].shape)
-        lowered = mlir.lower_fun(build, multiple_results=False)
-        return lowered(context.replace(avals_in=avals_in[::-1]), *operands[::-1])
-
-    return lower
+def lower(context, operand, *, permutation):
+    """A product's transposed result, lowered as another product; or None."""
+    made = dense.behind(operand) if tuple(permutation) == (1, 0) else None
+    # Only gradients sum over the first axes of both operands. What else is transposed may be wanted
+    # as it is, too.
+    if made is None or private.uses(operand) or not _over_first_axes(made[0]):
+        return None
+    product, operands, avals_in = made
+    build = dense.call(product.exchanged, context.avals_out[0].shape)
+    lowered = mlir.lower_fun(build, multiple_results=False)
+    return lowered(context.replace(avals_in=avals_in[::-1]), *operands[::-1])
 
 
 def _over_first_axes(product: dense.Product) -> bool:

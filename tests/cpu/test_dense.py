@@ -17,7 +17,6 @@ from cnn_jax.cpu import dense, native_library
 from cnn_jax.cpu.settings import FAMILIES
 
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
-TYPES = [("float32", "float32"), ("bfloat16", "bfloat16"), ("bfloat16", "float32")]
 
 
 @pytest.fixture
@@ -98,7 +97,7 @@ def test_only_products_of_two_matrices_that_are_worth_it_are_concerned(native):
     assert listed(*wide, function=lambda x, y: asked(x, y, precision=lax.Precision.HIGHEST)) == 1
     assert listed(*wide, function=lambda x, y: asked(x, y, precision=f32)) == 0
     mixed = dot((1,), (0,), preferred_element_type=jnp.float32)
-    assert listed(*wide, function=mixed, dtype="bfloat16") == 1
+    assert listed(*wide, function=mixed, dtype="bfloat16") == 0
     assert listed(*wide, function=mixed, dtype="float16") == 0
     # The axes that are summed over must be the first or the last of each array, in order.
     pixels = (8, 9, 256), (8, 9, 512)
@@ -124,17 +123,16 @@ def test_a_size_that_is_not_known_is_left_to_xla(native):
     st.sampled_from([1, 3, 10, 16, 47]),
     st.booleans(),
     st.booleans(),
-    st.sampled_from(TYPES),
+    st.sampled_from(["float32", "bfloat16"]),
     st.integers(0, 2**32 - 1),
 )
 # In parts: of rows, of columns, and with a last one that is smaller.
-@example((333,), 300, 101, False, False, TYPES[0], 0)
-@example((333,), 300, 101, True, True, TYPES[0], 0)
-@example((5, 7), 500, 787, False, True, TYPES[0], 0)
-@example((35,), 500, 787, True, False, TYPES[1], 0)
+@example((333,), 300, 101, False, False, "float32", 0)
+@example((333,), 300, 101, True, True, "float32", 0)
+@example((5, 7), 500, 787, False, True, "float32", 0)
+@example((35,), 500, 787, True, False, "bfloat16", 0)
 @pytest.mark.usefixtures("however_small")
-def test_products_are_those_of_numpy(batch, inner, columns, lhs_first, rhs_first, types, seed):
-    dtype, result = types
+def test_products_are_those_of_numpy(batch, inner, columns, lhs_first, rhs_first, dtype, seed):
     draw = np.random.default_rng(seed)
     # Sums of small integers are exact, whatever their order.
     lhs = draw.integers(-2, 3, (inner, *batch) if lhs_first else (*batch, inner))
@@ -142,14 +140,14 @@ def test_products_are_those_of_numpy(batch, inner, columns, lhs_first, rhs_first
     numbers = ((0 if lhs_first else len(batch),), (0 if rhs_first else 1,)), ((), ())
 
     def product(lhs, rhs):
-        return lax.dot_general(lhs, rhs, numbers, preferred_element_type=result)
+        return lax.dot_general(lhs, rhs, numbers, preferred_element_type=dtype)
 
     arrays = jnp.asarray(lhs, dtype), jnp.asarray(rhs, dtype)
     assert products_in(product, *arrays) == 1
     got = jax.jit(product)(*arrays)
     expected = np.tensordot(lhs.astype(np.float64), rhs.astype(np.float64), numbers[0])
-    assert (got.shape, got.dtype) == (expected.shape, result)
-    np.testing.assert_array_equal(np.asarray(got), np.asarray(jnp.asarray(expected, result)))
+    assert (got.shape, got.dtype) == (expected.shape, dtype)
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(jnp.asarray(expected, dtype)))
 
 
 def test_rounding_is_that_of_float32_sums(native):
@@ -286,11 +284,18 @@ def test_partitioned_and_exported_programs_stay_xlas():
         np.testing.assert_allclose(jax.jit(each)(x), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_transpositions_can_be_exported_for_several_platforms():
+def test_products_can_be_exported_for_several_platforms():
     x = jnp.arange(6.0).reshape(2, 3)
     with cpu.installed(keep_memory=False):
-        exported = jax.export.export(jax.jit(lambda x: x.T + 1.0), platforms=("cpu", "tpu"))(x)
-    np.testing.assert_array_equal(exported.call(x), np.asarray(x).T + 1)
+        for platforms in (("cpu", "tpu"), ("cuda", "cpu"), ("cpu",), ("cpu", "cuda", "tpu")):
+            exported = jax.export.export(jax.jit(lambda x: x.T @ x), platforms=platforms)(x)
+            np.testing.assert_array_equal(exported.call(x), np.asarray(x).T @ np.asarray(x))
+        # An algorithm that no CPU has.
+        tf32 = lax.DotAlgorithmPreset.TF32_TF32_F32
+        product = jax.jit(lambda x: lax.dot(x.T, x, precision=tf32))
+        jax.export.export(product, platforms=("cuda",))(x)
+        with pytest.raises(ValueError, match="not supported by dot_general on CPU"):
+            jax.export.export(product, platforms=("cpu",))(x)
 
 
 @pytest.mark.usefixtures("however_small")
@@ -358,35 +363,35 @@ def test_products_are_counted_and_stay_xlas_without_a_library(native, monkeypatc
 
 @pytest.mark.usefixtures("native")
 @given(
-    st.lists(st.sampled_from(ODD), min_size=8, max_size=8),
-    st.lists(st.tuples(st.integers(0, 7), st.sampled_from(ODD)), max_size=3),
+    st.lists(st.sampled_from(ODD), min_size=7, max_size=7),
+    st.lists(st.tuples(st.integers(0, 6), st.sampled_from(ODD)), max_size=3),
     st.integers(0, 12),
 )
 def test_numbers_that_fit_no_product_are_refused(numbers, changes, length):
-    altered = [1, 0, 0, 8, 9, 10, 0, 1]
+    altered = [1, 0, 8, 9, 10, 0, 1]
     for place, number in changes:
         altered[place] = number
     for given_numbers in (numbers, altered, (altered + numbers)[:length]):
         reason = native_library.reason_against_product(tuple(given_numbers))
         assert reason is None or len(reason) > 10
         if reason is None:
-            assert len(given_numbers) == 8
-            assert min(given_numbers[3:6]) > 0
+            assert len(given_numbers) == 7
+            assert min(given_numbers[2:5]) > 0
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ((1, 0, 0, 4, 5, 6, 0, 0), None),
-        ((1, 0, 0, 4, 5, 7, 0, 0), "the arrays are not those of the configuration"),
-        ((1, 0, 0, 5, 4, 6, 0, 0), "the arrays are not those of the configuration"),
-        ((1, 1, 0, 4, 5, 6, 0, 0), "the arrays are not those of the configuration"),
-        ((1, 0, 1, 4, 5, 6, 0, 0), "the result has a narrower type than the operands"),
-        ((1, 0, 0, 4, 5, 6, 0, 2), "unknown type or order"),
-        ((1, 0, 0, 4, 0, 6, 0, 0), "a size is zero, negative or too large"),
-        ((1, 0, 0, 2**31 - 1, 2**31 - 1, 6, 0, 0), "an array is too large"),
-        ((2, 0, 0, 4, 5, 6, 0, 0), "the configuration is of another version of the library"),
-        ((1, 0, 0, 4, 5, 6, 0), "the configuration is of another version of the library"),
+        ((1, 0, 4, 5, 6, 0, 0), None),
+        ((1, 0, 4, 5, 7, 0, 0), "the arrays are not those of the configuration"),
+        ((1, 0, 5, 4, 6, 0, 0), "the arrays are not those of the configuration"),
+        ((1, 1, 4, 5, 6, 0, 0), "the arrays are not those of the configuration"),
+        ((1, 2, 4, 5, 6, 0, 0), "unknown type or order"),
+        ((1, 0, 4, 5, 6, 0, 2), "unknown type or order"),
+        ((1, 0, 4, 0, 6, 0, 0), "a size is zero, negative or too large"),
+        ((1, 0, 2**31 - 1, 2**31 - 1, 6, 0, 0), "an array is too large"),
+        ((2, 0, 4, 5, 6, 0, 0), "the configuration is of another version of the library"),
+        ((1, 0, 4, 5, 6, 0), "the configuration is of another version of the library"),
     ],
 )
 def test_a_call_with_other_arrays_is_refused(native, numbers, message):

@@ -8,6 +8,7 @@
 #include "convolution.h"
 #include "dnnl.hpp"
 #include "host_threads.h"
+#include "pooling.h"
 #include "primitives.h"
 #include "product.h"
 #include "workspace.h"
@@ -54,6 +55,50 @@ ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
   }
 }
 
+// Operands: the input, the bias if there is one, and for a gradient that of the output. Results:
+// the output or the gradient, and the gradient's sums, in float32, if they are wanted.
+ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
+                   ffi::RemainingRets results, ffi::Span<const int64_t> numbers) {
+  try {
+    Pooling p;
+    std::string why;
+    if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
+      return ffi::Error::InvalidArgument(why);
+    }
+    const bool gradient = p.kind == PoolingKind::kGradientOfLargest;
+    const size_t given = 1 + p.biased + gradient, made = 1 + p.summed;
+    if (operands.size() != given || results.size() != made) {
+      return ffi::Error::InvalidArgument("the arrays are not as many as the configuration says");
+    }
+    const auto operand = [&](size_t i, int64_t size) -> const void* {
+      const auto buffer = operands.get<ffi::AnyBuffer>(i);
+      return buffer && fits(*buffer, p.type, size) ? buffer->untyped_data() : nullptr;
+    };
+    const auto result = [&](size_t i, Type type, int64_t size) -> void* {
+      auto buffer = results.get<ffi::AnyBuffer>(i);
+      return buffer && fits(**buffer, type, size) ? (*buffer)->untyped_data() : nullptr;
+    };
+    PoolingArrays arrays = {};
+    arrays.input = operand(0, p.input_size());
+    if (p.biased) arrays.bias = operand(1, p.channels);
+    if (gradient) arrays.gradient = operand(given - 1, p.output_size());
+    arrays.result = result(0, p.type, gradient ? p.input_size() : p.output_size());
+    if (p.summed) arrays.sums = static_cast<float*>(result(1, Type::kFloat32, p.channels));
+    if (!arrays.input || !arrays.result || (p.biased && !arrays.bias) ||
+        (gradient && !arrays.gradient) || (p.summed && !arrays.sums)) {
+      return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
+    }
+    run(p, arrays, [&](int64_t count, const std::function<void(int64_t)>& body) {
+      for_each(threads, count, body);
+    });
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("pooling: ") + error.what());
+  } catch (...) {
+    return ffi::Error::Internal("pooling: unknown error");
+  }
+}
+
 ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer right,
                    ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
   try {
@@ -62,8 +107,8 @@ ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer 
     if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
       return ffi::Error::InvalidArgument(why);
     }
-    if (!fits(left, p.operands, p.left_size()) || !fits(right, p.operands, p.right_size()) ||
-        !fits(*result, p.result, p.result_size())) {
+    if (!fits(left, p.type, p.left_size()) || !fits(right, p.type, p.right_size()) ||
+        !fits(*result, p.type, p.result_size())) {
       return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
     }
     run(p, {left.untyped_data(), right.untyped_data(), result->untyped_data()},
@@ -88,6 +133,15 @@ void tell(const std::string& reason, char* why, size_t why_size) {
 
 }  // namespace
 }  // namespace cnn_jax
+
+CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_pooling(XLA_FFI_CallFrame* call_frame);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_pooling, cnn_jax::pooling,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
+                                  .Attr<xla::ffi::Span<const int64_t>>("configuration"));
 
 CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_convolution(XLA_FFI_CallFrame* call_frame);
 
@@ -141,7 +195,7 @@ CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t coun
 }
 
 // The configuration format that this library reads; Python refuses a library of another one.
-CNN_JAX_EXPORT int cnn_jax_format() { return 2; }
+CNN_JAX_EXPORT int cnn_jax_format() { return 3; }
 
 // Gives back the memory that the library keeps between calls.
 CNN_JAX_EXPORT void cnn_jax_release() {

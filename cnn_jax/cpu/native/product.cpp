@@ -26,7 +26,7 @@ constexpr size_t kKept = 512;  // products whose primitives are kept
 // A part of less work than this, in multiply-adds, is done sooner than another thread has begun it.
 constexpr int64_t kWorthAThread = 2'500'000;
 constexpr int64_t kElement = 4;  // an element read or written, in multiply-adds
-constexpr int64_t kVector = 16;  // the parts begin at multiples of it
+constexpr int64_t kVector = 16;  // sets of columns begin at multiples of it
 
 int64_t divided_up(int64_t size, int64_t step) { return (size + step - 1) / step; }
 
@@ -96,14 +96,15 @@ std::shared_ptr<const Parts> make_parts(const Product& p) {
   int64_t& divided = by_columns ? columns : rows;
   const int64_t whole = divided;
   const int64_t share = divided_up(whole, parts_worth_sharing(p));
-  const int64_t step = std::min(whole, divided_up(share, kVector) * kVector);
+  const int64_t step =
+      by_columns ? std::min(whole, divided_up(share, kVector) * kVector) : share;
   const int64_t count = divided_up(whole, step);
   parts->count = count;
   const auto made = [&](int64_t size) {
     divided = size;
-    return multiplication(left.described(rows, p.inner, element(p.operands)),
-                          right.described(p.inner, columns, element(p.operands)),
-                          result.described(rows, columns, element(p.result)));
+    return multiplication(left.described(rows, p.inner, element(p.type)),
+                          right.described(p.inner, columns, element(p.type)),
+                          result.described(rows, columns, element(p.type)));
   };
   parts->each = made(step);
   parts->last = made(whole - (count - 1) * step);
@@ -113,7 +114,7 @@ std::shared_ptr<const Parts> make_parts(const Product& p) {
   return parts;
 }
 
-using Key = std::tuple<Type, Type, int64_t, int64_t, int64_t, bool, bool>;
+using Key = std::tuple<Type, int64_t, int64_t, int64_t, bool, bool>;
 
 // Never destroyed: threads of the host may still be running when the process ends.
 Store<Key, Parts>& store() {
@@ -122,41 +123,33 @@ Store<Key, Parts>& store() {
 }
 
 std::shared_ptr<const Parts> find_parts(const Product& p) {
-  const Key key(p.operands, p.result, p.rows, p.inner, p.columns, p.left_transposed,
-                p.right_transposed);
+  const Key key(p.type, p.rows, p.inner, p.columns, p.left_transposed, p.right_transposed);
   return store().find(key, [&] { return make_parts(p); });
 }
 
-// oneDNN's memory is never const; what it reads it doesn't write.
-char* at(const void* data, int64_t offset) {
-  return static_cast<char*>(const_cast<void*>(data)) + offset;
-}
+void* at(void* data, int64_t offset) { return static_cast<char*>(data) + offset; }
 
 }  // namespace
 
 bool parse(const int64_t* numbers, size_t count, Product* product, std::string* why) {
-  if (count != 8 || numbers[0] != kFormat) {
+  if (count != 7 || numbers[0] != kFormat) {
     *why = "the configuration is of another version of the library";
     return false;
   }
-  for (int i : {1, 2, 6, 7}) {
+  for (int i : {1, 5, 6}) {
     if (numbers[i] != 0 && numbers[i] != 1) {
       *why = "unknown type or order";
       return false;
     }
   }
-  for (int i : {3, 4, 5}) {
+  for (int i : {2, 3, 4}) {
     if (numbers[i] < 1 || numbers[i] >= kLongest) {
       *why = "a size is zero, negative or too large";
       return false;
     }
   }
-  Product p{static_cast<Type>(numbers[1]), static_cast<Type>(numbers[2]), numbers[3], numbers[4],
-            numbers[5], numbers[6] == 1, numbers[7] == 1};
-  if (p.operands == Type::kFloat32 && p.result != Type::kFloat32) {
-    *why = "the result has a narrower type than the operands";
-    return false;
-  }
+  const Product p{static_cast<Type>(numbers[1]), numbers[2],      numbers[3], numbers[4],
+                  numbers[5] == 1,               numbers[6] == 1};
   if (std::max({p.left_size(), p.right_size(), p.result_size()}) > kMostElements) {
     *why = "an array is too large";
     return false;
@@ -181,9 +174,9 @@ void run(const Product& p, const Factors& factors, const ForEach& for_each) {
     const ThreadCount one(1);
     const Multiplication& m = number + 1 < parts->count ? parts->each : parts->last;
     const Workspace scratch(m.scratchpad.get_size());
-    memory from_left(m.left, engine(), at(factors.left, number * parts->left_step * bytes(p.operands)));
-    memory from_right(m.right, engine(), at(factors.right, number * parts->right_step * bytes(p.operands)));
-    memory to(m.result, engine(), at(factors.result, number * parts->result_step * bytes(p.result)));
+    memory from_left(m.left, engine(), at(factors.left, number * parts->left_step * bytes(p.type)));
+    memory from_right(m.right, engine(), at(factors.right, number * parts->right_step * bytes(p.type)));
+    memory to(m.result, engine(), at(factors.result, number * parts->result_step * bytes(p.type)));
     memory scratchpad(m.scratchpad, engine(), scratch.data());
     m.kernel.execute(stream(), {{DNNL_ARG_SRC, from_left},
                                 {DNNL_ARG_WEIGHTS, from_right},

@@ -13,8 +13,7 @@ namespace cnn_jax {
 // [rows, inner] times [inner, columns]. The result fills its array row by row; so does an operand, or
 // column by column where it is transposed.
 struct Product {
-  Type operands;
-  Type result;
+  Type type;
   int64_t rows;
   int64_t inner;
   int64_t columns;
@@ -32,9 +31,10 @@ bool parse(const int64_t* numbers, size_t count, Product* product, std::string* 
 // Whether oneDNN has a kernel; makes and keeps the primitives, so that a first run finds them.
 bool supported(const Product& product, std::string* why);
 
+// The operands are only read.
 struct Factors {
-  const void* left;
-  const void* right;
+  void* left;
+  void* right;
   void* result;
 };
 

@@ -1,0 +1,108 @@
+"""What a value of a module that is being lowered was made from, as far as its function shows."""
+
+import math
+from typing import Any, NamedTuple
+
+from cnn_jax.cpu import private
+from cnn_jax.cpu.private import func, hlo
+
+
+class Sum(NamedTuple):
+    """An array, and a row that was added to it along its last axis."""
+
+    array: Any
+    row: Any
+
+
+def shape(value) -> tuple[int, ...]:
+    """The shape of a value."""
+    return tuple(value.type.shape)
+
+
+def positive_part(context, value):
+    """Of max(x, 0), x; also where it is the whole of a function, as `jax.nn.relu` is."""
+    inner = _maximum_with_zero(value.owner)
+    if inner is not None:
+        return inner
+    call = value.owner
+    if not isinstance(call, func.CallOp) or len(call.operands) != 1 or len(call.results) != 1:
+        return None
+    (block,) = private.function_called(context, call).body.blocks
+    *_, end = block.operations
+    if len(end.operands) != 1:
+        return None
+    inner = _maximum_with_zero(end.operands[0].owner)
+    return call.operands[0] if inner == block.arguments[0] else None
+
+
+def sum_with_row(value) -> Sum | None:
+    """Of x + row, with the row broadcast along the last axis: both."""
+    add = value.owner
+    if not isinstance(add, hlo.AddOp):
+        return None
+    row = _row(add.rhs)
+    return None if row is None else Sum(add.lhs, row)
+
+
+def compared_as_positive(value):
+    """Of x > 0, x."""
+    compare = value.owner
+    if not isinstance(compare, hlo.CompareOp) or "GT" not in str(compare.comparison_direction):
+        return None
+    return compare.lhs if is_zeros(compare.rhs) else None
+
+
+def is_zeros(value) -> bool:
+    """Whether a value is an array of zeros."""
+    owner = value.owner
+    if isinstance(owner, hlo.BroadcastInDimOp):
+        owner = owner.operand.owner
+    return isinstance(owner, hlo.ConstantOp) and str(owner.value).startswith(
+        ("dense<0.000000e+00>", "dense<0>")
+    )
+
+
+def in_memory(value) -> bool:
+    """Whether XLA writes the value to memory, whatever uses it."""
+    return isinstance(value.owner, (hlo.CustomCallOp, hlo.ConvolutionOp, hlo.DotGeneralOp))
+
+
+def first_of_call(value, target: str):
+    """The call of a native function whose first result a value is."""
+    call = value.owner
+    if not isinstance(call, hlo.CustomCallOp) or call.results[0] != value:
+        return None
+    return call if call.call_target_name.value == target else None
+
+
+def before_conversion(value):
+    """The value itself, or what it was converted from."""
+    return value.owner.operand if isinstance(value.owner, hlo.ConvertOp) else value
+
+
+def _maximum_with_zero(maximum):
+    if not isinstance(maximum, hlo.MaxOp):
+        return None
+    return maximum.lhs if is_zeros(maximum.rhs) else None
+
+
+def _row(value):
+    # Conversions to a wider type and back leave the numbers as they are.
+    channels, dtype = shape(value)[-1:], value.type.element_type
+    last_axis_alone = False
+    while isinstance(value.owner, (hlo.BroadcastInDimOp, hlo.ReshapeOp, hlo.ConvertOp)):
+        operation = value.owner
+        inner = operation.operand
+        if isinstance(operation, hlo.BroadcastInDimOp) and shape(inner) != shape(value):
+            axes = list(map(int, operation.broadcast_dimensions))
+            last_axis_alone = (
+                shape(inner)[-1:] == channels
+                and axes[-1] == len(shape(value)) - 1
+                and math.prod(shape(inner)) == channels[0]
+            )
+            if not last_axis_alone:
+                return None
+        value = inner
+        if last_axis_alone and value.type.element_type == dtype:
+            return value
+    return None
