@@ -61,7 +61,8 @@ class Explanation:
 def explain(function: Callable, *args, **kwargs) -> Explanation:
     """The kernel that each convolution and pooling of `function(*args, **kwargs)` gets, and why.
 
-    Sums of half-precision numbers, which are taken in float32, are listed too.
+    Sums of half-precision numbers, which are taken in float32, are listed too, and the products of
+    matrices that oneDNN is to compute: those of wide layers.
 
     The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
     are those of the standing installation, or of `install()`'s defaults where there is none, for

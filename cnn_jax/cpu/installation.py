@@ -54,16 +54,16 @@ def install(
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
     Only the CPU lowering rules of eight primitives change: convolution, the five of pooling, the
-    sum, for half precision alone, which is then taken in float32, and the product of two matrices;
-    and that of transposition, which a product next to it takes over. JAX's caches are emptied, so
-    that what was compiled before gets the new kernels too. Calling it again changes the settings.
+    sum, for half precision alone, which is then taken in float32, and the product of two matrices,
+    with a transposition next to it. JAX's caches are emptied, so that what was compiled before gets
+    the new kernels too. Calling it again changes the settings.
 
     Args:
         kernels: the families that may be used, of "winograd", "onednn", "xla", "pooling" and
             "dense"; all by default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by
             commas.
         strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
-            instead (`CNN_JAX_CPU_STRICT=1`).
+            instead (`CNN_JAX_CPU_STRICT=1`); a product may always do so.
         compare: each result is compared with that of XLA's own kernel, and the program fails where
             they disagree; slow (`CNN_JAX_CPU_COMPARE=1`).
         keep_memory: the process keeps memory that is freed, up to its highest level, which spares
