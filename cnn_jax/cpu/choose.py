@@ -10,6 +10,7 @@ from jax import lax
 
 from cnn_jax.cpu import (
     convolution,
+    dense,
     native_library,
     onednn,
     onednn_limits,
@@ -43,10 +44,12 @@ PRIMITIVES = (lax.conv_general_dilated_p, *POOLING, sums.PRIMITIVE)
 _ONEDNN = "oneDNN"
 
 
-def concerned(primitive, avals_in, kernels: tuple[str, ...] = FAMILIES) -> bool:
-    """Whether there is a choice at all: most sums are none of this package's business."""
+def concerned(primitive, avals_in, avals_out, params, kernels: tuple[str, ...] = FAMILIES) -> bool:
+    """Whether there is a choice at all: most sums and products stay XLA's."""
     if primitive is sums.PRIMITIVE:
         return sums.concerned(avals_in, kernels)
+    if primitive is dense.PRIMITIVE:
+        return dense.concerned(avals_in, avals_out, params, kernels)
     return primitive in PRIMITIVES
 
 
@@ -66,6 +69,8 @@ def choose(
         return _convolution(avals_in, avals_out, params, place, kernels)
     if primitive is sums.PRIMITIVE:
         return sums.choose(avals_in, params)
+    if primitive is dense.PRIMITIVE:
+        return dense.choose(avals_in, avals_out, params, _elsewhere(place))
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
     return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
@@ -131,13 +136,18 @@ def _native_plan(
     described: convolution.Convolution,
     place: Place,
 ) -> onednn.Plan | str:
-    # A call of the library can't be split by the partitioner, nor found by another process.
-    if place is not Place.HERE:
-        return f"it runs {place.value}"
+    elsewhere = _elsewhere(place)
+    if elsewhere is not None:
+        return elsewhere
     try:
         return plan(described)
     except native_library.NativeLibraryError:
         return "the native library is missing; see status()"
+
+
+def _elsewhere(place: Place) -> str | None:
+    # A call of the library can't be split by the partitioner, nor found by another process.
+    return None if place is Place.HERE else f"it runs {place.value}"
 
 
 def _native(kernel: str, described: convolution.Convolution, made: onednn.Plan) -> Choice:

@@ -7,8 +7,8 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from cnn_jax.cpu import convolution, padded
-from cnn_jax.cpu.choose import PRIMITIVES, choose, concerned
+from cnn_jax.cpu import convolution, dense, padded
+from cnn_jax.cpu.choose import choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
 
@@ -61,7 +61,8 @@ class Explanation:
 def explain(function: Callable, *args, **kwargs) -> Explanation:
     """The kernel that each convolution and pooling of `function(*args, **kwargs)` gets, and why.
 
-    Sums of half-precision numbers, which are taken in float32, are listed too.
+    Sums of half-precision numbers, which are taken in float32, are listed too, and the products of
+    matrices that oneDNN is to compute: those of wide layers.
 
     The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
     are those of the standing installation, or of `install()`'s defaults where there is none, for
@@ -91,20 +92,26 @@ _NAMES = {
     lax.select_and_scatter_add_p: "max-pool gradient",
     lax.select_and_gather_add_p: "max-pool tangent",
     lax.reduce_sum_p: "sum",
+    lax.dot_general_p: "matrix product",
 }
 
 
 def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
     producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
     for equation in jaxpr.eqns:
-        avals_in = [variable.aval for variable in equation.invars]
-        if equation.primitive in PRIMITIVES and concerned(equation.primitive, avals_in, kernels):
+        if _concerned(equation, kernels):
             yield _row(equation, producers, times, kernels)
         inner_times = times
         if equation.primitive.name == "scan":
             inner_times *= equation.params["length"]
         for inner in _inner_jaxprs(equation.params):
             yield from _rows(inner, inner_times, kernels)
+
+
+def _concerned(equation, kernels: tuple[str, ...]) -> bool:
+    avals_in = [variable.aval for variable in equation.invars]
+    avals_out = [variable.aval for variable in equation.outvars]
+    return concerned(equation.primitive, avals_in, avals_out, equation.params, kernels)
 
 
 def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
@@ -118,15 +125,21 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
         )
         if merged.build is not None:
             choice, avals_in = merged, [before.aval]
-    flops = None
-    name = _NAMES.get(equation.primitive)
-    if name is None:
-        (lhs, rhs), (out,) = avals_in, avals_out
-        described = convolution.describe(lhs, rhs, out, equation.params)
-        name, flops = f"convolution, {_purpose(described).value}", described.flops
+    name, flops = _named(equation, avals_in, avals_out)
     inputs = " * ".join(_shape(aval) for aval in avals_in)
     shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"
     return Row(name, shapes, times, flops, choice.kernel, choice.reason)
+
+
+def _named(equation, avals_in, avals_out) -> tuple[str, int | None]:
+    if equation.primitive is lax.conv_general_dilated_p:
+        (lhs, rhs), (out,) = avals_in, avals_out
+        described = convolution.describe(lhs, rhs, out, equation.params)
+        return f"convolution, {_purpose(described).value}", described.flops
+    product = None
+    if equation.primitive is dense.PRIMITIVE:
+        product = dense.describe(avals_in, avals_out, equation.params)
+    return _NAMES[equation.primitive], None if product is None else product.flops
 
 
 def _purpose(described: convolution.Convolution) -> convolution.Kind:

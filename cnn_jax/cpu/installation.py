@@ -9,7 +9,16 @@ from typing import Any
 import jax
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import choose, fused, memory, native_library, private, rules
+from cnn_jax.cpu import (
+    choose,
+    dense,
+    fused,
+    memory,
+    native_library,
+    private,
+    rules,
+    transposed,
+)
 from cnn_jax.cpu.settings import Settings, resolve
 
 
@@ -23,6 +32,7 @@ class Installation:
     memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
 
 
+_OF_PRODUCTS = (dense.PRIMITIVE, transposed.PRIMITIVE)
 _PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES)))
 
 _lock = threading.RLock()
@@ -43,15 +53,17 @@ def install(
 ) -> None:
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
-    Only the CPU lowering rules of seven primitives change: convolution, the five of pooling, and
-    the sum, for half precision alone, which is then taken in float32. JAX's caches are emptied, so
-    that what was compiled before gets the new kernels too. Calling it again changes the settings.
+    Only the CPU lowering rules of eight primitives change: convolution, the five of pooling, the
+    sum, for half precision alone, which is then taken in float32, and the product of two matrices,
+    with a transposition next to it. JAX's caches are emptied, so that what was compiled before gets
+    the new kernels too. Calling it again changes the settings.
 
     Args:
-        kernels: the families that may be used, of "winograd", "onednn", "xla" and "pooling"; all by
-            default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
+        kernels: the families that may be used, of "winograd", "onednn", "xla", "pooling" and
+            "dense"; all by default, or those in the variable `CNN_JAX_CPU_KERNELS`, separated by
+            commas.
         strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
-            instead (`CNN_JAX_CPU_STRICT=1`).
+            instead (`CNN_JAX_CPU_STRICT=1`); a product may always do so.
         compare: each result is compared with that of XLA's own kernel, and the program fails where
             they disagree; slow (`CNN_JAX_CPU_COMPARE=1`).
         keep_memory: the process keeps memory that is freed, up to its highest level, which spares
@@ -78,9 +90,14 @@ def install(
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
-        tables = [(private.rules_that_apply(primitive), primitive) for primitive in _PRIMITIVES]
+        primitives, joined = _PRIMITIVES, ()
+        if "dense" in settings.kernels:
+            primitives = (*_PRIMITIVES, *_OF_PRODUCTS)
+            joined = private.join_rules(dense.PRIMITIVE)
+        tables = [(private.rules_that_apply(primitive), primitive) for primitive in primitives]
         saved = tuple((table, primitive, table.get(primitive)) for table, primitive in tables)
-        uncacheable = frozenset(private.uncacheable_primitives() & set(_PRIMITIVES))
+        saved = (*saved, *joined)
+        uncacheable = frozenset(private.uncacheable_primitives() & set(primitives))
         for table, primitive in tables:
             # Equal equations of one module may stand inside and outside of shard_map, and next to
             # different ones, and must not share a lowered body.

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 
 import jax
 
-FORMAT = 2
+FORMAT = 3
 TARGET = "cnn_jax_convolution_v1"
 POOLING_TARGET = "cnn_jax_pooling_v1"
+PRODUCT_TARGET = "cnn_jax_product_v1"
 
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
@@ -28,7 +29,7 @@ class NativeLibraryError(Exception):
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """Load the library and register its handler with XLA, once for each process.
+    """Load the library and register its handlers with XLA, once for each process.
 
     Raises:
         NativeLibraryError: there is no library, no oneDNN, or one of another version.
@@ -41,15 +42,17 @@ def load() -> ctypes.CDLL:
         raise NativeLibraryError(f"{path} can't be loaded: {error}") from error
     if library.cnn_jax_format() != FORMAT:
         raise NativeLibraryError(f"{path} is of another version of cnn_jax: install it again")
-    library.cnn_jax_convolution_supported.argtypes = [
-        ctypes.POINTER(ctypes.c_int64),
-        ctypes.c_size_t,
-        ctypes.c_char_p,
-        ctypes.c_size_t,
-    ]
+    for supported in (library.cnn_jax_convolution_supported, library.cnn_jax_product_supported):
+        supported.argtypes = [
+            ctypes.POINTER(ctypes.c_int64),
+            ctypes.c_size_t,
+            ctypes.c_char_p,
+            ctypes.c_size_t,
+        ]
     for target, handler in (
         (TARGET, library.cnn_jax_convolution),
         (POOLING_TARGET, library.cnn_jax_pooling),
+        (PRODUCT_TARGET, library.cnn_jax_product),
     ):
         jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler), platform="cpu")
     return library
@@ -88,21 +91,27 @@ def onednn_version() -> str:
 
 def reason_against(configuration: tuple[int, ...]) -> str | None:
     """Why oneDNN can't run the configuration, or None where it can."""
-    support, why = _ask(configuration)
+    support, why = _ask("cnn_jax_convolution_supported", configuration)
+    return None if support else why
+
+
+def reason_against_product(configuration: tuple[int, ...]) -> str | None:
+    """Why oneDNN can't compute the matrix product, or None where it can."""
+    support, why = _ask("cnn_jax_product_supported", configuration)
     return None if support else why
 
 
 def only_general(configuration: tuple[int, ...]) -> bool:
     """Whether oneDNN has only its general kernel, a matrix product for each image."""
-    support, _ = _ask(configuration)
+    support, _ = _ask("cnn_jax_convolution_supported", configuration)
     return support == _GENERAL
 
 
 @functools.lru_cache(maxsize=4096)
-def _ask(configuration: tuple[int, ...]) -> tuple[int, str]:
+def _ask(question: str, configuration: tuple[int, ...]) -> tuple[int, str]:
     numbers = (ctypes.c_int64 * len(configuration))(*configuration)
     why = ctypes.create_string_buffer(256)
-    support = load().cnn_jax_convolution_supported(numbers, len(configuration), why, len(why))
+    support = getattr(load(), question)(numbers, len(configuration), why, len(why))
     return support, why.value.decode() or "oneDNN has no kernel for this shape"
 
 

@@ -3,6 +3,8 @@
 A test pins each name and what is used of it, so that a new JAX fails there and nowhere else.
 """
 
+from typing import Any
+
 from jax._src.interpreters import mlir
 from jax._src.lib.mlir import ir
 from jax._src.lib.mlir.dialects import hlo
@@ -29,6 +31,26 @@ def rules_that_apply(primitive) -> dict:
     """
     tables = mlir._platform_specific_lowerings.values()
     return platform_rules() if any(primitive in table for table in tables) else common_rules()
+
+
+def join_rules(primitive) -> tuple[tuple[dict, Any, Any], ...]:
+    """Make the rules that single platforms have for a primitive part of the one for all of them.
+
+    For several platforms at once there is the latter. Returns what stood: table, primitive, entry.
+    """
+    platforms = mlir._platform_specific_lowerings
+    tables = {name: table for name, table in platforms.items() if primitive in table}
+    common = common_rules()[primitive]
+    saved = [(table, primitive, table[primitive]) for table in tables.values()]
+    alone: dict[str, Any] = {name: table.pop(primitive).rule for name, table in tables.items()}
+
+    def joined(context, *operands, **params):
+        platforms = mlir._platforms_for_eqn(context)
+        rule = alone.get(platforms[0], common.rule) if len(platforms) == 1 else common.rule
+        return rule(context, *operands, **params)
+
+    mlir.register_lowering(primitive, joined)
+    return (*saved, (common_rules(), primitive, common))
 
 
 def for_cpu_alone(context) -> bool:
@@ -84,3 +106,16 @@ def padding_behind(value):
     numbers = (pad.edge_padding_low, pad.edge_padding_high, pad.interior_padding)
     config = tuple(zip(*(tuple(map(int, each)) for each in numbers), strict=True))
     return pad.operand, tuple(pad.operand.type.shape), config
+
+
+def matrix_behind(value):
+    """Of a lowered value that is a transposed matrix: that matrix; None for any other value."""
+    transpose = value.owner
+    if not isinstance(transpose, hlo.TransposeOp) or list(transpose.permutation) != [1, 0]:
+        return None
+    return transpose.operand
+
+
+def uses(value) -> int:
+    """How many operations of the module use a lowered value so far."""
+    return sum(1 for _ in value.uses)

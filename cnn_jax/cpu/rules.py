@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import compare, fused, padded, private
+from cnn_jax.cpu import compare, dense, fused, padded, private, transposed
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.choose import Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
@@ -26,14 +26,17 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
             return stock(context, *operands, **params)
         if not settings.compare and _place(context) is Place.HERE:
             taken = fused.lower(primitive, context, operands, params, settings.kernels)
+            if primitive is transposed.PRIMITIVE:
+                taken = transposed.lower(context, *operands, **params)
             if taken is not None:
                 return taken
-        if not concerned(primitive, context.avals_in, settings.kernels):
+        avals = context.avals_in, context.avals_out
+        if not concerned(primitive, *avals, params, settings.kernels):
             return stock(context, *operands, **params)
         choice, inputs, avals_in = _choose(primitive, context, operands, params, settings)
         chosen[(primitive.name, choice.kernel, choice.reason)] += 1
         if choice.build is None:
-            if settings.strict:
+            if settings.strict and primitive is not dense.PRIMITIVE:
                 raise FallbackError(_refusal(primitive, context, choice))
             return stock(context, *operands, **params)
         lowered = mlir.lower_fun(choice.build, multiple_results=False)
@@ -49,6 +52,9 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
 def _choose(primitive, context, operands, params, settings: Settings):
     """The kernel, its operands and their abstract values."""
     place, kernels = _place(context), settings.kernels
+    if primitive is dense.PRIMITIVE:
+        operands, avals_in, params = transposed.before(operands, context.avals_in, params)
+        return choose(primitive, avals_in, context.avals_out, params, place), operands, avals_in
     before = padded.in_module(primitive, operands, context.avals_in, params)
     if before is not None:
         choice = choose(primitive, [before.aval], context.avals_out, before.params, place, kernels)

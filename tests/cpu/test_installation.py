@@ -68,14 +68,16 @@ def test_programs_are_the_same_after_uninstall_as_before_install():
 
 
 def test_uninstall_restores_every_table():
-    rules = dict(private.platform_rules())
+    rules, common = dict(private.platform_rules()), dict(private.common_rules())
     uncacheable = set(private.uncacheable_primitives())
     cpu.install(keep_memory=False)
+    assert private.common_rules() != common
     cpu.install(kernels=["pooling"], keep_memory=False)
     assert any(private.platform_rules().get(p) is not rules.get(p) for p in PRIMITIVES)
     cpu.uninstall()
     cpu.uninstall()
     assert private.platform_rules() == rules
+    assert private.common_rules() == common
     assert private.uncacheable_primitives() == uncacheable
 
 
@@ -99,7 +101,7 @@ def test_installed_puts_the_outer_settings_back():
 
 def test_unknown_families_and_switches_are_refused():
     with pytest.raises(
-        ValueError, match="'fast'; the kernel families are winograd, onednn, xla, pooling"
+        ValueError, match="'fast'; the kernel families are winograd, onednn, xla, pooling, dense"
     ):
         cpu.install(kernels=["fast"])
     with pytest.raises(TypeError, match="kernels is a sequence of names, not the string 'xla'"):
@@ -227,6 +229,5 @@ def test_a_module_runs(tmp_path):
 def test_a_wrong_family_is_one_line(tmp_path):
     result = run_program(tmp_path, "--kernels", "fast", "SCRIPT")
     assert result.returncode == 2
-    assert (
-        "the kernel families are winograd, onednn, xla, pooling" in result.stderr.splitlines()[-1]
-    )
+    families = "the kernel families are winograd, onednn, xla, pooling, dense"
+    assert families in result.stderr.splitlines()[-1]

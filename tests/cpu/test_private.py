@@ -98,3 +98,38 @@ def test_a_padding_is_seen_behind_the_value_that_it_makes():
     seen.clear()
     jax.jit(lambda x: probe.bind(x + 1)).lower(jnp.ones(4))
     assert seen == [None]
+
+
+def test_a_transposition_is_seen_behind_the_value_that_it_makes_and_uses_are_counted():
+    seen = []
+
+    def lower(context, operand):
+        before = private.matrix_behind(operand)
+        seen.append((before is not None, private.uses(operand)))
+        return [operand]
+
+    probe = Primitive("probe")
+    probe.def_abstract_eval(lambda aval: aval)
+    mlir.register_lowering(probe, lower, platform="cpu", cacheable=False)
+
+    def program(x, y):
+        first = probe.bind(x)
+        turned = probe.bind(lax.transpose(x, (1, 0)))
+        return first, turned, probe.bind(x), probe.bind(lax.transpose(y, (0, 2, 1)))
+
+    jax.jit(program).lower(jnp.ones((2, 3)), jnp.ones((2, 3, 4)))
+    assert seen == [(False, 0), (True, 0), (False, 1), (False, 0)]
+
+
+def test_products_and_transpositions_have_the_parameters_that_are_read():
+    jaxpr = jax.make_jaxpr(lambda x: lax.transpose(x @ x, (1, 0)))(jnp.ones((2, 2)))
+    product, transposition = jaxpr.jaxpr.eqns
+    assert product.primitive is lax.dot_general_p
+    assert set(product.params) == {
+        "dimension_numbers",
+        "precision",
+        "preferred_element_type",
+        "out_sharding",
+    }
+    assert transposition.primitive is lax.transpose_p
+    assert set(transposition.params) == {"permutation"}

@@ -10,6 +10,7 @@
 #include "host_threads.h"
 #include "pooling.h"
 #include "primitives.h"
+#include "product.h"
 #include "workspace.h"
 #include "xla/ffi/api/ffi.h"
 
@@ -98,6 +99,38 @@ ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
   }
 }
 
+ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer right,
+                   ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
+  try {
+    Product p;
+    std::string why;
+    if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
+      return ffi::Error::InvalidArgument(why);
+    }
+    if (!fits(left, p.type, p.left_size()) || !fits(right, p.type, p.right_size()) ||
+        !fits(*result, p.type, p.result_size())) {
+      return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
+    }
+    run(p, {left.untyped_data(), right.untyped_data(), result->untyped_data()},
+        [&](int64_t count, const std::function<void(int64_t)>& body) {
+          for_each(threads, count, body);
+        });
+    return ffi::Error::Success();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+  } catch (...) {
+    return ffi::Error::Internal("oneDNN: unknown error");
+  }
+}
+
+// Copies the reason, as much of it as there is room for.
+void tell(const std::string& reason, char* why, size_t why_size) {
+  if (why_size == 0) return;
+  const size_t length = std::min(reason.size(), why_size - 1);
+  std::memcpy(why, reason.data(), length);
+  why[length] = '\0';
+}
+
 }  // namespace
 }  // namespace cnn_jax
 
@@ -119,6 +152,16 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution, cnn_jax::convolution,
                                   .Ret<xla::ffi::AnyBuffer>()
                                   .Attr<xla::ffi::Span<const int64_t>>("configuration"));
 
+CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_product(XLA_FFI_CallFrame* call_frame);
+
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_product, cnn_jax::product,
+                              xla::ffi::Ffi::Bind()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Arg<xla::ffi::AnyBuffer>()
+                                  .Ret<xla::ffi::AnyBuffer>()
+                                  .Attr<xla::ffi::Span<const int64_t>>("configuration"));
+
 // Returns 1 where the convolution can be run, 2 where only by oneDNN's general kernel; else 0, with
 // the reason written to `why`.
 CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t count, char* why,
@@ -127,11 +170,24 @@ CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t 
     std::string reason;
     const auto found = cnn_jax::supported(std::vector<int64_t>(numbers, numbers + count), &reason);
     if (found != cnn_jax::Support::kNone) return static_cast<int>(found);
-    if (why_size > 0) {
-      const size_t length = std::min(reason.size(), why_size - 1);
-      std::memcpy(why, reason.data(), length);
-      why[length] = '\0';
+    cnn_jax::tell(reason, why, why_size);
+  } catch (...) {
+    if (why_size > 0) why[0] = '\0';
+  }
+  return 0;
+}
+
+// Returns 1 where the product can be run; else 0, with the reason written to `why`.
+CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t count, char* why,
+                                             size_t why_size) {
+  try {
+    std::string reason;
+    cnn_jax::Product product;
+    if (cnn_jax::parse(numbers, count, &product, &reason) &&
+        cnn_jax::supported(product, &reason)) {
+      return 1;
     }
+    cnn_jax::tell(reason, why, why_size);
   } catch (...) {
     if (why_size > 0) why[0] = '\0';
   }
@@ -139,12 +195,13 @@ CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t 
 }
 
 // The configuration format that this library reads; Python refuses a library of another one.
-CNN_JAX_EXPORT int cnn_jax_format() { return 2; }
+CNN_JAX_EXPORT int cnn_jax_format() { return 3; }
 
 // Gives back the memory that the library keeps between calls.
 CNN_JAX_EXPORT void cnn_jax_release() {
   try {
     cnn_jax::clear_primitives();
+    cnn_jax::clear_products();
     cnn_jax::release_workspaces();
   } catch (...) {
   }

@@ -1,10 +1,9 @@
 #include "primitives.h"
 
-#include <list>
-#include <map>
-#include <mutex>
 #include <string>
-#include <utility>
+#include <tuple>
+
+#include "store.h"
 
 namespace cnn_jax {
 namespace {
@@ -118,17 +117,9 @@ struct Key {
   }
 };
 
-using Entry = std::pair<Key, std::shared_ptr<const Primitives>>;
-
-struct Store {
-  std::mutex mutex;
-  std::list<Entry> entries;  // the latest used first
-  std::map<Key, std::list<Entry>::iterator> index;
-};
-
 // Never destroyed: threads of the host may still be running when the process ends.
-Store& store() {
-  static Store& instance = *std::make_unique<Store>().release();
+Store<Key, Primitives>& store() {
+  static auto& instance = *std::make_unique<Store<Key, Primitives>>(kKept).release();
   return instance;
 }
 
@@ -221,33 +212,10 @@ std::shared_ptr<const Primitives> make_primitives(const Configuration& c, int th
 std::shared_ptr<const Primitives> find_primitives(const std::vector<int64_t>& numbers,
                                                   const Configuration& configuration,
                                                   int threads) {
-  Key key{numbers, threads};
-  auto& kept = store();
-  {
-    std::lock_guard<std::mutex> lock(kept.mutex);
-    const auto found = kept.index.find(key);
-    if (found != kept.index.end()) {
-      kept.entries.splice(kept.entries.begin(), kept.entries, found->second);
-      return found->second->second;
-    }
-  }
-  // Made outside the lock: it can take milliseconds, and other threads have work to do.
-  auto made = make_primitives(configuration, threads);
-  std::lock_guard<std::mutex> lock(kept.mutex);
-  if (kept.index.count(key) != 0) return made;
-  kept.entries.emplace_front(key, made);
-  kept.index.emplace(std::move(key), kept.entries.begin());
-  if (kept.entries.size() > kKept) {
-    kept.index.erase(kept.entries.back().first);
-    kept.entries.pop_back();
-  }
-  return made;
+  return store().find({numbers, threads},
+                      [&] { return make_primitives(configuration, threads); });
 }
 
-void clear_primitives() {
-  std::lock_guard<std::mutex> lock(store().mutex);
-  store().index.clear();
-  store().entries.clear();
-}
+void clear_primitives() { store().clear(); }
 
 }  // namespace cnn_jax
