@@ -17,7 +17,7 @@ from jax.interpreters import mlir
 
 from cnn_jax.cpu import lowered, native_library, pooling_native, private
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.pooling_native import Plan
+from cnn_jax.cpu.pooling_native import Kind, Plan
 
 # Lowered as JAX lowers them, but for a ReLU, its gradient and that of a bias.
 PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p)
@@ -39,16 +39,19 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
 def with_what_comes_before(context, operands, choice: Choice):
     """A pooling's kernel, its operands and their types, from before a bias and a ReLU."""
     plan, avals = choice.plan, context.avals_in
-    if plan is None:
+    # The gradient of a sum needs no ReLU; that of a ReLU before it does, and keeps it.
+    if plan is None or plan.kind is Kind.SUM:
         return choice, operands, avals
     *gradient, pooled = operands
+    added = lowered.sum_with_row(pooled)
     before = _call(pooled)
     rectified = before is not None and before.plan.is_relu
-    added = before.operands if rectified else lowered.sum_with_row(pooled)
+    if before is not None and rectified:
+        added = lowered.Sum(*before.operands)
     if added is None or lowered.shape(pooled)[-1] != plan.channels:
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
-    if not lowered.in_memory(added[0]):
+    if not lowered.in_memory(added.array):
         return choice, operands, avals
     summed = plan.is_gradient and not rectified
     made = dataclasses.replace(
@@ -158,9 +161,7 @@ def _lower(context, plan: Plan, operands):
     # The second result, if there is one, is found by way of the first.
     avals = [_aval(value, np.dtype(plan.dtype)) for value in operands]
     build = _first_result(plan)
-    return mlir.lower_fun(build, multiple_results=False)(
-        context.replace(avals_in=avals), *operands
-    )
+    return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 
 def _first_result(plan: Plan):

@@ -88,7 +88,7 @@ class Plan:
         flags = map(int, (self.biased, self.rectified, self.through, self.summed))
         return (_FORMAT, self.kind, _TYPES.index(self.dtype), *flags, *self.geometry)
 
-    def run(self, *operands: jax.Array) -> list[jax.Array]:
+    def run(self, *operands: jax.Array) -> Sequence[jax.Array]:
         """The results for the input, the bias if there is one, and the gradient if it is one."""
         results = [jax.ShapeDtypeStruct(self.shape, np.dtype(self.dtype))]
         if self.summed:
