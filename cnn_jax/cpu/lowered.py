@@ -1,9 +1,12 @@
 """What a value of a module that is being lowered was made from, as far as its function shows."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 from cnn_jax.cpu.private import hlo
+
+_ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
 class Sum(NamedTuple):
@@ -37,12 +40,18 @@ def compared_as_positive(value):
 
 def is_zeros(value) -> bool:
     """Whether a value is an array of zeros."""
+    return the_number(value) == 0
+
+
+def the_number(value) -> float | None:
+    """The number that all elements of an array of constants are; None for any other value."""
     owner = value.owner
     if isinstance(owner, hlo.BroadcastInDimOp):
         owner = owner.operand.owner
-    return isinstance(owner, hlo.ConstantOp) and str(owner.value).startswith(
-        ("dense<0.000000e+00>", "dense<0>")
-    )
+    if not isinstance(owner, hlo.ConstantOp):
+        return None
+    written = _ONE_NUMBER.match(str(owner.value))
+    return None if written is None else float(written[1])
 
 
 def in_memory(value) -> bool:
