@@ -53,10 +53,11 @@ def install(
 ) -> None:
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
-    Only the CPU lowering rules of eight primitives change: convolution, the five of pooling, the
-    sum, for half precision alone, which is then taken in float32, and the product of two matrices,
-    with a transposition next to it. JAX's caches are emptied, so that what was compiled before gets
-    the new kernels too. Calling it again changes the settings.
+    Only JAX's lowering rules for the CPU change: those of convolution, of pooling and of the
+    product of two matrices; of a ReLU, its gradient, a bias's gradient, a division and a
+    transposition where they stand next to one of these and can be computed with it; and of sums in
+    half precision, which are taken in float32. JAX's caches are emptied, so that what was compiled
+    before gets the new kernels too. Calling it again changes the settings.
 
     Args:
         kernels: the families that may be used, of "winograd", "onednn", "xla", "pooling" and

@@ -61,7 +61,7 @@ def _native(primitive, window: Window, dtype, params) -> Choice | None:
     made = pooling_native.plan(kind, window, dtype)
     if isinstance(made, str):
         return None
-    return Choice(pooling_native.KERNEL, "the native library", made.call, plan=made)
+    return Choice(pooling_native.KERNEL, "neighbouring channels at once", made.call, plan=made)
 
 
 def _first(array: jax.Array, *_) -> jax.Array:

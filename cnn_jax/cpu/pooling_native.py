@@ -13,10 +13,9 @@ from jax import lax
 from cnn_jax.cpu import native_library
 from cnn_jax.cpu.pooling_window import Window
 
-KERNEL = "windows of neighbouring channels"
+KERNEL = "native windows"
 
 _FORMAT = 1
-_HEAD = 8  # numbers before the geometry
 _TYPES = ("float32", "bfloat16")
 _FEWEST_CHANNELS = 4
 _MOST_TAPS = 4096
@@ -63,9 +62,18 @@ class Plan:
     @classmethod
     def of(cls, numbers: Sequence[int], shape: tuple[int, ...]) -> Self:
         """The plan of a call with this configuration and a result of this shape."""
-        _, kind, dtype, *flags, divisor = numbers[:_HEAD]
-        geometry = tuple(numbers[_HEAD:])
-        return cls(Kind(kind), _TYPES[dtype], shape, geometry, *map(bool, flags), divisor)
+        _, kind, dtype, biased, rectified, through, summed, divisor, *geometry = numbers
+        return cls(
+            Kind(kind),
+            _TYPES[dtype],
+            shape,
+            tuple(geometry),
+            bool(biased),
+            bool(rectified),
+            bool(through),
+            bool(summed),
+            divisor,
+        )
 
     @property
     def is_gradient(self) -> bool:
