@@ -17,7 +17,7 @@ from jax.interpreters import mlir
 
 from cnn_jax.cpu import lowered, native_library, pooling_native, private
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.pooling_native import Plan
+from cnn_jax.cpu.pooling_native import Kind, Plan
 
 # Lowered as JAX lowers them, but for a ReLU, its gradient and that of a bias.
 PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p)
@@ -39,7 +39,8 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
 def with_what_comes_before(context, operands, choice: Choice):
     """A pooling's kernel, its operands and their types, from before a bias and a ReLU."""
     plan, avals = choice.plan, context.avals_in
-    if plan is None:
+    # The library adds the windows' elements as they are.
+    if plan is None or plan.kind is Kind.SUM:
         return choice, operands, avals
     *gradient, pooled = operands
     before = _call(pooled)
@@ -107,7 +108,7 @@ def _relu_gradient(context, predicate, on_false, on_true):
         plan = dataclasses.replace(pooled.plan, through=True, summed=True)
         return _lower(context, plan, pooled.operands)
     relu = _relu_of(added, predicate)
-    if relu is None:
+    if relu is None or relu.type != on_true.type:
         return None
     dtype = context.avals_out[0].dtype
     if lowered.in_memory(on_true):

@@ -5,6 +5,9 @@ from typing import Any, NamedTuple
 
 from cnn_jax.cpu.private import hlo
 
+# The types that hold every number of a type.
+_HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
+
 
 class Sum(NamedTuple):
     """An array, and a row that was added to it along its last axis."""
@@ -67,8 +70,11 @@ def users(value, later):
 
 
 def before_conversion(value):
-    """The value itself, or what it was converted from."""
-    return value.owner.operand if isinstance(value.owner, hlo.ConvertOp) else value
+    """The value itself, or what it was converted from without loss."""
+    if not isinstance(value.owner, hlo.ConvertOp):
+        return value
+    narrow = value.owner.operand
+    return narrow if _holds(value, narrow.type.element_type) else value
 
 
 def _row(value):
@@ -78,6 +84,8 @@ def _row(value):
     while isinstance(value.owner, (hlo.BroadcastInDimOp, hlo.ReshapeOp, hlo.ConvertOp)):
         operation = value.owner
         inner = operation.operand
+        if not _holds(inner, dtype):
+            return None
         if isinstance(operation, hlo.BroadcastInDimOp) and shape(inner) != shape(value):
             axes = list(map(int, operation.broadcast_dimensions))
             last_axis_alone = (
@@ -91,3 +99,8 @@ def _row(value):
         if last_axis_alone and value.type.element_type == dtype:
             return value
     return None
+
+
+def _holds(value, dtype) -> bool:
+    """Whether a value's type holds every number of another type."""
+    return str(value.type.element_type) in _HOLDING.get(str(dtype), ())
