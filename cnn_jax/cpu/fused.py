@@ -44,8 +44,9 @@ def with_what_comes_before(context, operands, choice: Choice):
         return choice, operands, avals
     *gradient, pooled = operands
     before = _call(pooled)
-    rectified = before is not None and before.plan.is_relu
-    added = before.operands if rectified else lowered.sum_with_row(pooled)
+    relu = before if before is not None and before.plan.is_relu else None
+    rectified = relu is not None
+    added = lowered.sum_with_row(pooled) if relu is None else relu.operands
     if added is None or lowered.shape(pooled)[-1] != plan.channels:
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
@@ -159,9 +160,7 @@ def _lower(context, plan: Plan, operands):
     # The second result, if there is one, is found by way of the first.
     avals = [_aval(value, np.dtype(plan.dtype)) for value in operands]
     build = _first_result(plan)
-    return mlir.lower_fun(build, multiple_results=False)(
-        context.replace(avals_in=avals), *operands
-    )
+    return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 
 def _first_result(plan: Plan):

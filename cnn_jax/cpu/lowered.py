@@ -65,7 +65,10 @@ def users(value, later):
     """The native calls that take a value, in the block where a later value is made."""
     for use in value.uses:
         call = use.owner
-        if isinstance(call, hlo.CustomCallOp) and call.operation.block == later.owner.operation.block:
+        if (
+            isinstance(call, hlo.CustomCallOp)
+            and call.operation.block == later.owner.operation.block
+        ):
             yield call
 
 
