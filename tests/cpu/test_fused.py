@@ -2,6 +2,7 @@
 
 import functools
 import re
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -251,7 +252,7 @@ def test_results_and_gradients_are_those_without_it(name):
     function = functools.partial(gradients, PROGRAMS[name])
     mine, theirs = installed_and_not(function, *whole())
     agree(mine, theirs)
-    if name in ("coarse bias", "sum of coarse gradients", "mask of another type"):
+    if name in ("GELU", "coarse bias", "sum of coarse gradients", "mask of another type"):
         return
     with cpu.installed(keep_memory=False):
         (_, narrow), narrow_gradients = jax.jit(function)(*whole("bfloat16"))
@@ -263,17 +264,30 @@ def test_results_and_gradients_are_those_without_it(name):
     agree((narrow, narrow_gradients), (wide, wide_gradients), 0.03)
 
 
-@pytest.mark.parametrize("name", ["bias, ReLU and pooling", "bias and ReLU", "pooling with overlap"])
+def largest_of_windows(y, size):
+    """XLA's own rule gives a number for some windows that hold a NaN."""
+    padded = np.pad(y, ((0, 0), (0, size - 2), (0, size - 2), (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))
+    return windows[:, ::2, ::2].max(axis=(-1, -2))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("bias, ReLU and pooling", 2), ("bias and ReLU", None), ("pooling with overlap", 3)],
+)
 @pytest.mark.parametrize("hostile", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_reaches_the_same_results(name, hostile):
+def test_what_is_not_finite_reaches_the_result_and_the_same_gradients(name, size, hostile):
     kernel, bias, x = whole()
-    x = x.at[1, 4, 5, 1].set(hostile)
     function = functools.partial(gradients, PROGRAMS[name])
-    mine, theirs = installed_and_not(function, kernel, bias, x)
-    assert not np.isfinite(theirs[0][1]).all()
-    agree(mine, theirs)
-    mine, theirs = installed_and_not(function, kernel, bias.at[3].set(hostile), whole()[2])
-    agree(mine, theirs)
+    for arrays in [
+        (kernel, bias, x.at[1, 4, 5, 1].set(hostile)),
+        (kernel, bias.at[3].set(hostile), x),
+    ]:
+        ((_, mine), slopes), (_, stock_slopes) = installed_and_not(function, *arrays)
+        expected = np.maximum(biased(*arrays), 0)
+        agree(mine, expected if size is None else largest_of_windows(expected, size))
+        assert np.isfinite(mine).all() == (hostile == -np.inf and arrays[1] is not bias)
+        agree(slopes, stock_slopes)
 
 
 def test_a_block_and_its_gradient_are_two_calls():
@@ -327,9 +341,7 @@ def test_small_arrays_are_left_to_xla():
 def test_comparing_with_xla_finds_no_difference():
     with cpu.installed(compare=True, keep_memory=False):
         for name in ("bias, ReLU and pooling", "bias and pooling", "average", "used twice"):
-            jax.block_until_ready(
-                jax.jit(functools.partial(gradients, PROGRAMS[name]))(*whole())
-            )
+            jax.block_until_ready(jax.jit(functools.partial(gradients, PROGRAMS[name]))(*whole()))
 
 
 def scanned(kernel, bias, x):
@@ -419,7 +431,25 @@ def test_donated_arrays_are_not_overwritten_too_early():
         assert all(array.is_deleted() for array in given)
 
 
-def test_the_layers_of_this_package_and_of_flax_have_it():
+def test_the_layers_of_this_package_have_it():
+    start = jax.nn.initializers.normal()
+    model = cnn_jax.serial(
+        cnn_jax.conv(8, 3, padding="SAME", bias_init=start), cnn_jax.relu, cnn_jax.max_pool(2)
+    )
+    x = normal()[2]
+    parameters = model.init(jax.random.key(0), x.shape[1:])
+
+    def loss(parameters, x):
+        return jnp.sum(jnp.sin(model.apply(parameters, x)))
+
+    gradient = jax.grad(loss, (0, 1))
+    agree(*installed_and_not(gradient, parameters, x), 1e-4)
+    with cpu.installed(keep_memory=False):
+        found = calls(compiled(gradient, parameters, x))
+    assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
+
+
+def test_the_layers_of_flax_have_it():
     import flax.linen as nn
 
     class Block(nn.Module):
@@ -433,7 +463,7 @@ def test_the_layers_of_this_package_and_of_flax_have_it():
     parameters = Block().init(jax.random.key(0), x)
 
     def loss(parameters, x):
-        return jnp.sum(jnp.sin(Block().apply(parameters, x)))
+        return jnp.sum(jnp.sin(cast(jax.Array, Block().apply(parameters, x))))
 
     gradient = jax.grad(loss, (0, 1))
     agree(*installed_and_not(gradient, parameters, x), 1e-4)
@@ -469,7 +499,7 @@ def test_blocks_of_haiku_have_it():
     assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
 
 
-def test_blocks_of_equinox_whose_channels_come_first_are_right_without_it():
+def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
     import equinox as eqx
 
     key = jax.random.key(0)
@@ -483,4 +513,7 @@ def test_blocks_of_equinox_whose_channels_come_first_are_right_without_it():
     arguments = layers[0], jnp.transpose(normal()[2], (0, 3, 1, 2))
     agree(*installed_and_not(gradient, *arguments), 1e-4)
     with cpu.installed(keep_memory=False):
-        assert calls(compiled(gradient, *arguments)) == []
+        assert calls(compiled(gradient, *arguments)) == [
+            (LARGEST, 0, 0, 0, 0),
+            (GRADIENT, 0, 0, 0, 0),
+        ]

@@ -208,7 +208,7 @@ def test_drawn_poolings_are_those_of_numpy(kind, dtype, g, numbers, outer, hosti
     around = (g.outer // math.prod(outer), *outer)
     before, after = (1,) * len(around), (1,) * len(last)
     high = [
-        (n - 1) * s + (w - 1) * d + 1 - low - size
+        max((n - 1) * s + (w - 1) * d + 1 - low - size, 0)
         for n, s, w, d, low, size in zip(
             g.count, g.stride, g.window, g.dilation, g.low, g.size, strict=True
         )
