@@ -24,7 +24,7 @@ def shape(value) -> tuple[int, ...]:
 def sum_with_row(value) -> Sum | None:
     """Of x + row, with the row broadcast along the last axis: both."""
     add = value.owner
-    if not isinstance(add, hlo.AddOp):
+    if not isinstance(add, hlo.AddOp) or not shape(value):
         return None
     row = _row(add.rhs)
     return None if row is None else Sum(add.lhs, row)

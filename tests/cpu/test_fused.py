@@ -127,7 +127,7 @@ def coarse_bias(kernel, bias, x):
 
 def sum_of_coarse_gradients(kernel, bias, x):
     y, back = jax.vjp(jax.nn.relu, biased(kernel, bias, x))
-    (gradient,) = back(correlate(x, kernel[..., ::-1]) / 4)
+    (gradient,) = back(correlate(x, kernel[..., ::-1] / 4))
     return y, jnp.sum(gradient.astype(jnp.int32), (0, 1, 2)).astype(x.dtype) / 64
 
 
@@ -136,6 +136,28 @@ def mask_of_another_type(kernel, bias, x):
     masked = lax.select(z > 0, other, jnp.zeros_like(other))
     also = lax.select(z > 0, -other, jnp.zeros_like(other))
     return jax.nn.relu(z), masked.astype(x.dtype), also.astype(x.dtype)
+
+
+def wide_layer(kernel, bias, x):
+    return jax.nn.relu(x.reshape(-1, 3) @ kernel[0, 0] + bias.reshape(1, -1))
+
+
+def looked_at(kernel, bias, x):
+    # Calls without results take what is added to the bias.
+    z = correlate(x, kernel)
+    jax.debug.callback(_ignore, z)
+    y = jax.nn.relu(z + bias.reshape(1, 1, 1, -1))
+    jax.debug.callback(_ignore, z)
+    return y
+
+
+def _ignore(array):
+    pass
+
+
+def of_scalars(kernel, bias, x):
+    row = jnp.squeeze(lax.broadcast(bias[0], (1,)))
+    return jax.nn.relu(bias[1] + row), lax.select(bias[1] + row > 0, kernel, jnp.zeros_like(kernel))
 
 
 PROGRAMS = {
@@ -175,6 +197,9 @@ PROGRAMS |= {
         coarse_bias,
         sum_of_coarse_gradients,
         mask_of_another_type,
+        wide_layer,
+        looked_at,
+        of_scalars,
     )
 }
 
