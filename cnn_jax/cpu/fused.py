@@ -1,4 +1,4 @@
-"""What is computed in one pass over memory: a bias and a ReLU, with the pooling that follows them.
+"""What is computed in one pass over memory with a pooling: a bias and a ReLU before it, a division.
 
 They are cheap, but each pass takes as long as a pooling itself, and a ReLU of XLA's is computed
 again in the gradient from what was there before the bias, which must then be kept. XLA drops what
@@ -19,12 +19,14 @@ from cnn_jax.cpu import lowered, native_library, pooling_native, private
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan
 
-# Lowered as JAX lowers them, but for a ReLU, its gradient and that of a bias.
-PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p)
+# Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows.
+PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
+
+_LARGEST_DIVISOR = 2**24
 
 
 def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
-    """A ReLU, its gradient or a bias's, lowered as the native library computes it; or None."""
+    """Such an operation, lowered as the native library computes it, or None."""
     if "pooling" not in kernels:
         return None
     if primitive is custom_jvp_call_p and _is_relu(params["call_jaxpr"].jaxpr):
@@ -33,24 +35,27 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
         return _relu_gradient(context, *operands)
     if primitive is lax.reduce_sum_p:
         return _bias_gradient(context, *operands, axes=params["axes"])
+    if primitive is lax.div_p:
+        return _mean(context, *operands)
     return None
 
 
 def with_what_comes_before(context, operands, choice: Choice):
     """A pooling's kernel, its operands and their types, from before a bias and a ReLU."""
     plan, avals = choice.plan, context.avals_in
-    # The library adds the windows' elements as they are.
+    # The gradient of a sum needs no ReLU; that of a ReLU before it does, and keeps it.
     if plan is None or plan.kind is Kind.SUM:
         return choice, operands, avals
     *gradient, pooled = operands
+    added = lowered.sum_with_row(pooled)
     before = _call(pooled)
-    relu = before if before is not None and before.plan.is_relu else None
-    rectified = relu is not None
-    added = lowered.sum_with_row(pooled) if relu is None else relu.operands
+    rectified = before is not None and before.plan.is_relu
+    if before is not None and rectified:
+        added = lowered.Sum(*before.operands)
     if added is None or lowered.shape(pooled)[-1] != plan.channels:
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
-    if not lowered.in_memory(added[0]):
+    if not lowered.in_memory(added.array):
         return choice, operands, avals
     summed = plan.is_gradient and not rectified
     made = dataclasses.replace(
@@ -154,6 +159,15 @@ def _bias_gradient(context, operand, *, axes):
     )
     sums = call.results[1]
     return narrow(context.replace(avals_in=[_aval(sums, np.dtype("float32"))]), sums)
+
+
+def _mean(context, total, divisor):
+    call, number = _call(total), lowered.the_number(divisor)
+    if call is None or call.plan.kind is not Kind.SUM or call.plan.divisor != 1:
+        return None
+    if number is None or not (number.is_integer() and 1 <= number <= _LARGEST_DIVISOR):
+        return None
+    return _lower(context, dataclasses.replace(call.plan, divisor=int(number)), call.operands)
 
 
 def _lower(context, plan: Plan, operands):

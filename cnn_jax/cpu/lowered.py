@@ -1,12 +1,14 @@
 """What a value of a module that is being lowered was made from, as far as its function shows."""
 
 import math
+import re
 from typing import Any, NamedTuple
 
 from cnn_jax.cpu.private import hlo
 
 # The types that hold every number of a type.
 _HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
+_ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
 class Sum(NamedTuple):
@@ -40,12 +42,18 @@ def compared_as_positive(value):
 
 def is_zeros(value) -> bool:
     """Whether a value is an array of zeros."""
+    return the_number(value) == 0
+
+
+def the_number(value) -> float | None:
+    """The number that all elements of an array of constants are; None for any other value."""
     owner = value.owner
     if isinstance(owner, hlo.BroadcastInDimOp):
         owner = owner.operand.owner
-    return isinstance(owner, hlo.ConstantOp) and str(owner.value).startswith(
-        ("dense<0.000000e+00>", "dense<0>")
-    )
+    if not isinstance(owner, hlo.ConstantOp):
+        return None
+    written = _ONE_NUMBER.match(str(owner.value))
+    return None if written is None else float(written[1])
 
 
 def in_memory(value) -> bool:
@@ -62,13 +70,10 @@ def first_of_call(value, target: str):
 
 
 def users(value, later):
-    """The native calls that take a value, in the block where a later value is made."""
+    """The calls with results that take a value, in the block where a later value is made."""
     for use in value.uses:
-        call = use.owner
-        if (
-            isinstance(call, hlo.CustomCallOp)
-            and call.operation.block == later.owner.operation.block
-        ):
+        call, block = use.owner, later.owner.operation.block
+        if isinstance(call, hlo.CustomCallOp) and call.results and call.operation.block == block:
             yield call
 
 

@@ -16,6 +16,7 @@ from cnn_jax.cpu.pooling_window import Window
 KERNEL = "windows of neighbouring channels"
 
 _FORMAT = 1
+_HEAD = 8  # numbers before the geometry
 _TYPES = ("float32", "bfloat16")
 _FEWEST_CHANNELS = 4
 _MOST_TAPS = 4096
@@ -46,7 +47,7 @@ class Plan:
 
     What is pooled is the input, with a bias added where `biased`, and of that the positive part
     where `rectified`. A gradient is that by what is pooled, or where `through` that by the input;
-    its sum over all but the channels comes with it where `summed`.
+    its sum over all but the channels comes with it where `summed`. Sums are divided by `divisor`.
     """
 
     kind: Kind
@@ -57,13 +58,14 @@ class Plan:
     rectified: bool = False
     through: bool = False
     summed: bool = False
+    divisor: int = 1
 
     @classmethod
     def of(cls, numbers: Sequence[int], shape: tuple[int, ...]) -> Self:
         """The plan of a call with this configuration and a result of this shape."""
-        _, kind, dtype, biased, rectified, through, summed, *geometry = numbers
-        flags = map(bool, (biased, rectified, through, summed))
-        return cls(Kind(kind), _TYPES[dtype], shape, tuple(geometry), *flags)
+        _, kind, dtype, *flags, divisor = numbers[:_HEAD]
+        geometry = tuple(numbers[_HEAD:])
+        return cls(Kind(kind), _TYPES[dtype], shape, geometry, *map(bool, flags), divisor)
 
     @property
     def is_gradient(self) -> bool:
@@ -86,9 +88,10 @@ class Plan:
     def numbers(self) -> tuple[int, ...]:
         """The configuration that crosses to the library."""
         flags = map(int, (self.biased, self.rectified, self.through, self.summed))
-        return (_FORMAT, self.kind, _TYPES.index(self.dtype), *flags, *self.geometry)
+        dtype = _TYPES.index(self.dtype)
+        return (_FORMAT, self.kind, dtype, *flags, self.divisor, *self.geometry)
 
-    def run(self, *operands: jax.Array) -> list[jax.Array]:
+    def run(self, *operands: jax.Array) -> Sequence[jax.Array]:
         """The results for the input, the bias if there is one, and the gradient if it is one."""
         results = [jax.ShapeDtypeStruct(self.shape, np.dtype(self.dtype))]
         if self.summed:

@@ -6,9 +6,9 @@ A test pins each name and what is used of it, so that a new JAX fails there and 
 from typing import Any
 
 from jax._src.interpreters import mlir
-from jax._src.lib.mlir import ir
 from jax._src.lib.mlir.dialects import hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
+from jaxlib.mlir import ir
 
 PLATFORM = "cpu"
 
@@ -90,7 +90,8 @@ def exporting(context) -> bool:
 def attributes_of_call(call: hlo.CustomCallOp) -> dict[str, list[int]]:
     """The attributes of a lowered `jax.ffi.ffi_call` that are arrays of integers."""
     config = ir.DictAttr(call.attributes["mhlo.backend_config"])
-    return {named.name: list(ir.DenseIntElementsAttr(named.attr)) for named in config}
+    lists = {named.name: ir.DenseIntElementsAttr(named.attr) for named in config}
+    return {name: [numbers[i] for i in range(len(numbers))] for name, numbers in lists.items()}
 
 
 def padding_behind(value):

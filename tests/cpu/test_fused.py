@@ -34,7 +34,13 @@ def pool(x, *, size: int = 2, stride: int = 2, padding="VALID", start=-jnp.inf, 
     return lax.reduce_window(x, start, by, (1, size, size, 1), (1, stride, stride, 1), padding)
 
 
-average = functools.partial(pool, start=0, by=lax.add)
+total = functools.partial(pool, start=0, by=lax.add)
+
+
+def average(x):
+    return total(x) / 4
+
+
 overlapping = functools.partial(pool, size=3, padding="SAME")
 
 
@@ -169,6 +175,8 @@ PROGRAMS = {
     "pooling with overlap of a sum": of_sum(overlapping),
     "average": of_sum(average),
     "average of a ReLU": of_sum(average, jax.nn.relu),
+    "sum": of_sum(total),
+    "sum of a ReLU": of_sum(lambda y: total(y, size=3) / 9 + total(y, size=3), jax.nn.relu),
     "smallest": of_sum(functools.partial(pool, start=jnp.inf, by=lax.min), jax.nn.relu),
     "two poolings": of_sum(pool, overlapping, jax.nn.relu),
     "two ReLUs": of_sum(pool, jax.nn.relu, jax.nn.relu),

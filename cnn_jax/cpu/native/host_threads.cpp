@@ -45,8 +45,10 @@ void for_each(xla::ffi::ThreadPool& pool, int64_t count,
     return;
   }
   const auto shared = std::make_shared<Shared>(count, body);
-  for (int64_t i = 0; i < helpers; ++i) {
-    pool.Schedule([shared] { work(*shared); });
+  try {
+    for (int64_t i = 0; i < helpers; ++i) pool.Schedule([shared] { work(*shared); });
+  } catch (...) {
+    // Fewer help.
   }
   work(*shared);
   while (shared->done < count) std::this_thread::yield();

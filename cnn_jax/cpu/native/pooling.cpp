@@ -10,7 +10,7 @@ namespace cnn_jax {
 namespace {
 
 constexpr int64_t kFormat = 1;
-constexpr int64_t kNumbers = 27;
+constexpr int64_t kNumbers = 28;
 constexpr int64_t kMost = int64_t{1} << 31;      // of any size
 constexpr double kMostElements = 1e12;           // of any array
 constexpr int64_t kMostTaps = 1 << 12;
@@ -184,12 +184,14 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
   p.rectified = *next++ != 0;
   p.through = *next++ != 0;
   p.summed = *next++ != 0;
+  p.divisor = *next++;
   if (p.kind == PoolingKind::kSum && (p.biased || p.rectified)) {
     return refuse("a sum is of the elements as they are");
   }
   if (p.kind != PoolingKind::kGradientOfLargest && (p.through || p.summed)) {
     return refuse("only a gradient goes through what is pooled, or is summed");
   }
+  if (p.kind != PoolingKind::kSum && p.divisor != 1) return refuse("only sums are divided");
   p.outer = *next++;
   p.channels = *next++;
   for (int64_t* field : {p.size, p.window, p.stride, p.dilation, p.low, p.count}) {
@@ -205,6 +207,7 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
     }
     input *= real(p.size[axis]), output *= real(p.count[axis]), taps *= real(p.window[axis]);
   }
+  if (p.divisor == 0) return refuse("sums are divided by zero");
   if (p.outer == 0 || p.channels < kFewestChannels) return refuse("there are too few channels");
   if (input > kMostElements || output > kMostElements || taps > kMostTaps) {
     return refuse("an array or a window is too large");

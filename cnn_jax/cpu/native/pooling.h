@@ -20,6 +20,7 @@ struct Pooling {
   bool rectified;
   bool through;  // the gradient is that by x; else that by what is pooled
   bool summed;   // its sum over all but the channels is wanted, too
+  int64_t divisor;  // of sums
   int64_t outer;
   int64_t channels;
   int64_t size[3];

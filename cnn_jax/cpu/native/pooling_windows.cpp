@@ -152,6 +152,7 @@ template <int kLanes, typename T>
 CNN_JAX_INLINE void sums_of(const Rows& rows, const T* input, T* output) {
   using L = Lanes<kLanes>;
   const Pooling& p = rows.pooling;
+  const float divisor = static_cast<float>(p.divisor);
   const auto window = [&](const Corner& corner, int64_t number,
                           auto inside) CNN_JAX_INLINE_LAMBDA {
     each_vector<kLanes>(p.channels, [&](int64_t channel, typename L::Int) CNN_JAX_INLINE_LAMBDA {
@@ -160,7 +161,9 @@ CNN_JAX_INLINE void sums_of(const Rows& rows, const T* input, T* output) {
         if (!inside.value && !contains(p, corner, tap)) continue;
         total += L::load(input + (corner.offset + tap.offset + channel));
       }
-      L::store(L::rounded(total, input), output + number * p.channels + channel);
+      total = L::rounded(total, input);
+      if (p.divisor > 1) total = L::rounded(total / divisor, input);
+      L::store(total, output + number * p.channels + channel);
     });
   };
   each_window(rows, window, []() {});
