@@ -114,7 +114,7 @@ def _relu_gradient(context, predicate, on_false, on_true):
         plan = dataclasses.replace(pooled.plan, through=True, summed=True)
         return _lower(context, plan, pooled.operands)
     relu = _relu_of(added, predicate)
-    if relu is None:
+    if relu is None or relu.type != on_true.type:
         return None
     dtype = context.avals_out[0].dtype
     if lowered.in_memory(on_true):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from cnn_jax.cpu.private import hlo
 
+# The types that hold every number of a type.
+_HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
 _ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
@@ -24,7 +26,7 @@ def shape(value) -> tuple[int, ...]:
 def sum_with_row(value) -> Sum | None:
     """Of x + row, with the row broadcast along the last axis: both."""
     add = value.owner
-    if not isinstance(add, hlo.AddOp):
+    if not isinstance(add, hlo.AddOp) or not shape(value):
         return None
     row = _row(add.rhs)
     return None if row is None else Sum(add.lhs, row)
@@ -68,16 +70,19 @@ def first_of_call(value, target: str):
 
 
 def users(value, later):
-    """The native calls that take a value, in the block where a later value is made."""
+    """The calls with results that take a value, in the block where a later value is made."""
     for use in value.uses:
         call, block = use.owner, later.owner.operation.block
-        if isinstance(call, hlo.CustomCallOp) and call.operation.block == block:
+        if isinstance(call, hlo.CustomCallOp) and call.results and call.operation.block == block:
             yield call
 
 
 def before_conversion(value):
-    """The value itself, or what it was converted from."""
-    return value.owner.operand if isinstance(value.owner, hlo.ConvertOp) else value
+    """The value itself, or what it was converted from without loss."""
+    if not isinstance(value.owner, hlo.ConvertOp):
+        return value
+    narrow = value.owner.operand
+    return narrow if _holds(value, narrow.type.element_type) else value
 
 
 def _row(value):
@@ -87,6 +92,8 @@ def _row(value):
     while isinstance(value.owner, (hlo.BroadcastInDimOp, hlo.ReshapeOp, hlo.ConvertOp)):
         operation = value.owner
         inner = operation.operand
+        if not _holds(inner, dtype):
+            return None
         if isinstance(operation, hlo.BroadcastInDimOp) and shape(inner) != shape(value):
             axes = list(map(int, operation.broadcast_dimensions))
             last_axis_alone = (
@@ -100,3 +107,8 @@ def _row(value):
         if last_axis_alone and value.type.element_type == dtype:
             return value
     return None
+
+
+def _holds(value, dtype) -> bool:
+    """Whether a value's type holds every number of another type."""
+    return str(value.type.element_type) in _HOLDING.get(str(dtype), ())

@@ -126,11 +126,12 @@ def plan(kind: Kind, window: Window, dtype) -> Plan | str:
         return f"fewer than {_FEWEST_CHANNELS} neighbours in memory are pooled alike"
     if math.prod(window.shape) < _FEWEST_ELEMENTS:
         return "the array is small"
-    if window.taps > _MOST_TAPS or max(*window.shape, *window.stride, *window.reach) >= _MOST:
+    lows = [low for low, _ in window.padding]
+    sizes = (*window.shape, *window.count, *window.stride, *window.reach, *lows)
+    if window.taps > _MOST_TAPS or max(sizes) >= _MOST:
         return "a size is too large for the native kernels"
     if not _there():
         return "the native library is missing; see status()"
-    lows = [low for low, _ in window.padding]
     fields = (window.shape, window.size, window.stride, window.dilation, lows, window.count)
     geometry = [math.prod(window.shape[:first]), channels]
     for field, elsewhere in zip(fields, (1, 1, 1, 1, 0, 1), strict=True):

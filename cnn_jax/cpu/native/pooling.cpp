@@ -185,6 +185,13 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
   p.through = *next++ != 0;
   p.summed = *next++ != 0;
   p.divisor = *next++;
+  if (p.kind == PoolingKind::kSum && (p.biased || p.rectified)) {
+    return refuse("a sum is of the elements as they are");
+  }
+  if (p.kind != PoolingKind::kGradientOfLargest && (p.through || p.summed)) {
+    return refuse("only a gradient goes through what is pooled, or is summed");
+  }
+  if (p.kind != PoolingKind::kSum && p.divisor != 1) return refuse("only sums are divided");
   p.outer = *next++;
   p.channels = *next++;
   for (int64_t* field : {p.size, p.window, p.stride, p.dilation, p.low, p.count}) {

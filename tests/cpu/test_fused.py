@@ -1,0 +1,552 @@
+"""A bias and a ReLU taken into native calls: to the same end, in every kind of program."""
+
+import functools
+import re
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+from jax.sharding import PartitionSpec
+
+import cnn_jax
+from cnn_jax import cpu
+from cnn_jax.cpu import native_library
+
+LARGEST, SUM, GRADIENT = range(3)
+
+
+@pytest.fixture(autouse=True)
+def _native(native):
+    pass
+
+
+def correlate(x, kernel):
+    return lax.conv_general_dilated(
+        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def pool(x, *, size: int = 2, stride: int = 2, padding="VALID", start=-jnp.inf, by=lax.max):
+    start = np.asarray(start, x.dtype)
+    return lax.reduce_window(x, start, by, (1, size, size, 1), (1, stride, stride, 1), padding)
+
+
+total = functools.partial(pool, start=0, by=lax.add)
+
+
+def average(x):
+    return total(x) / 4
+
+
+overlapping = functools.partial(pool, size=3, padding="SAME")
+
+
+def biased(kernel, bias, x):
+    return correlate(x, kernel) + bias.reshape(1, 1, 1, -1)
+
+
+def block(kernel, bias, x):
+    return pool(jax.nn.relu(biased(kernel, bias, x)))
+
+
+def of_sum(*functions):
+    """The results of functions, one around the other, of the sum; the first is called last."""
+
+    def program(kernel, bias, x):
+        z = biased(kernel, bias, x)
+        for function in reversed(functions):
+            z = function(z)
+        return z
+
+    return program
+
+
+def used_twice(kernel, bias, x):
+    y = jax.nn.relu(biased(kernel, bias, x))
+    return pool(y), y
+
+
+def sum_used_again(kernel, bias, x):
+    z = biased(kernel, bias, x)
+    return pool(jax.nn.relu(z)), z
+
+
+def pooled_twice(kernel, bias, x):
+    y = jax.nn.relu(biased(kernel, bias, x))
+    return pool(y), overlapping(y), average(y)
+
+
+def no_bias(kernel, bias, x):
+    return pool(jax.nn.relu(correlate(x, kernel))) + bias.reshape(1, 1, 1, -1)
+
+
+def scalar_bias(kernel, bias, x):
+    return pool(jax.nn.relu(correlate(x, kernel) + bias[0]))
+
+
+def bias_along_columns(kernel, bias, x):
+    return pool(jax.nn.relu(correlate(x, kernel) + jnp.tile(bias, 4).reshape(1, 1, 32, 1)))
+
+
+def bias_of_each_image(kernel, bias, x):
+    return pool(jax.nn.relu(correlate(x, kernel) + bias[:4].reshape(4, 1, 1, 1)))
+
+
+def bias_of_each_place(kernel, bias, x):
+    return pool(jax.nn.relu(correlate(x, kernel) + x[..., :1] * bias.reshape(1, 1, 1, -1)))
+
+
+def bias_on_the_left(kernel, bias, x):
+    return pool(jax.nn.relu(bias.reshape(1, 1, 1, -1) + correlate(x, kernel)))
+
+
+def bias_added_twice(kernel, bias, x):
+    row = bias.reshape(1, 1, 1, -1)
+    return pool(jax.nn.relu(correlate(x, kernel) + row + row))
+
+
+def two_branches(kernel, bias, x):
+    # The same product with two biases: each gradient must find its own.
+    z, row = correlate(x, kernel), bias.reshape(1, 1, 1, -1)
+    return pool(jax.nn.relu(z + row)), pool(jax.nn.relu(z + row[..., ::-1])), jax.nn.relu(z + row)
+
+
+def two_layers(kernel, bias, x):
+    y = jax.nn.relu(biased(kernel, bias, x))
+    again = jnp.concatenate([kernel, kernel[:, :, :2], kernel], axis=2)
+    return pool(jax.nn.relu(biased(again, bias, y) - 3))
+
+
+def two_blocks(kernel, bias, x):
+    again = jnp.concatenate([kernel, kernel[:, :, :2], kernel], axis=2)
+    return block(again, bias, jax.nn.relu(biased(kernel, bias, x)))
+
+
+def coarse_bias(kernel, bias, x):
+    # More exact than that the bias may not become.
+    row = jnp.broadcast_to((bias / 3).astype(jnp.int8), (*x.shape[:3], bias.size))
+    return jax.nn.relu(correlate(x, kernel) + row.astype(x.dtype))
+
+
+def sum_of_coarse_gradients(kernel, bias, x):
+    y, back = jax.vjp(jax.nn.relu, biased(kernel, bias, x))
+    (gradient,) = back(correlate(x, kernel[..., ::-1] / 4))
+    return y, jnp.sum(gradient.astype(jnp.int32), (0, 1, 2)).astype(x.dtype) / 64
+
+
+def mask_of_another_type(kernel, bias, x):
+    z, other = biased(kernel, bias, x), correlate(x.astype("float16"), kernel.astype("float16"))
+    masked = lax.select(z > 0, other, jnp.zeros_like(other))
+    also = lax.select(z > 0, -other, jnp.zeros_like(other))
+    return jax.nn.relu(z), masked.astype(x.dtype), also.astype(x.dtype)
+
+
+def wide_layer(kernel, bias, x):
+    return jax.nn.relu(x.reshape(-1, 3) @ kernel[0, 0] + bias.reshape(1, -1))
+
+
+def looked_at(kernel, bias, x):
+    # Calls without results take what is added to the bias.
+    z = correlate(x, kernel)
+    jax.debug.callback(_ignore, z)
+    y = jax.nn.relu(z + bias.reshape(1, 1, 1, -1))
+    jax.debug.callback(_ignore, z)
+    return y
+
+
+def _ignore(array):
+    pass
+
+
+def of_scalars(kernel, bias, x):
+    row = jnp.squeeze(lax.broadcast(bias[0], (1,)))
+    return jax.nn.relu(bias[1] + row), lax.select(bias[1] + row > 0, kernel, jnp.zeros_like(kernel))
+
+
+PROGRAMS = {
+    "bias, ReLU and pooling": block,
+    "bias and ReLU": of_sum(jax.nn.relu),
+    "bias and pooling": of_sum(pool),
+    "pooling before the ReLU": of_sum(jax.nn.relu, pool),
+    "pooling with overlap": of_sum(overlapping, jax.nn.relu),
+    "pooling with overlap of a sum": of_sum(overlapping),
+    "average": of_sum(average),
+    "average of a ReLU": of_sum(average, jax.nn.relu),
+    "sum": of_sum(total),
+    "sum of a ReLU": of_sum(lambda y: total(y, size=3) / 9 + total(y, size=3), jax.nn.relu),
+    "smallest": of_sum(functools.partial(pool, start=jnp.inf, by=lax.min), jax.nn.relu),
+    "two poolings": of_sum(pool, overlapping, jax.nn.relu),
+    "two ReLUs": of_sum(pool, jax.nn.relu, jax.nn.relu),
+    "maximum": of_sum(pool, lambda z: jnp.maximum(z, jnp.zeros_like(z))),
+    "ReLU6": of_sum(pool, jax.nn.relu6),
+    "leaky ReLU": of_sum(pool, jax.nn.leaky_relu),
+    "GELU": of_sum(pool, jax.nn.gelu),
+    "mask": of_sum(pool, lambda z: jnp.where(z > 0, z, 0)),
+}
+PROGRAMS |= {
+    function.__name__.replace("_", " "): function
+    for function in (
+        used_twice,
+        sum_used_again,
+        pooled_twice,
+        no_bias,
+        scalar_bias,
+        bias_along_columns,
+        bias_of_each_image,
+        bias_of_each_place,
+        bias_on_the_left,
+        bias_added_twice,
+        two_branches,
+        two_layers,
+        two_blocks,
+        coarse_bias,
+        sum_of_coarse_gradients,
+        mask_of_another_type,
+        wide_layer,
+        looked_at,
+        of_scalars,
+    )
+}
+
+
+def whole(dtype="float32"):
+    """A kernel, a bias and an input of small integers: sums of them are exact, and often equal."""
+    draw = np.random.default_rng(0)
+    shapes = (3, 3, 3, 8), (8,), (4, 32, 32, 3)
+    return [jnp.asarray(draw.integers(-2, 3, shape), dtype) for shape in shapes]
+
+
+def normal():
+    draw = np.random.default_rng(1)
+    shapes = (3, 3, 3, 8), (8,), (4, 32, 32, 3)
+    return [jnp.asarray(draw.normal(size=shape), "float32") for shape in shapes]
+
+
+def weighted(program, *arrays):
+    """A sum of all results with weights, of which each gradient is an integer, and the results."""
+    results = program(*arrays)
+    draw, total = np.random.default_rng(2), jnp.float32(0)
+    for result in jax.tree.leaves(results):
+        weights = jnp.asarray(draw.integers(-2, 3, result.shape), result.dtype)
+        total += jnp.sum((result * weights).astype("float32"))
+    return total, results
+
+
+def gradients(program, *arrays):
+    function = jax.value_and_grad(functools.partial(weighted, program), (0, 1, 2), has_aux=True)
+    return function(*arrays)
+
+
+def agree(mine, theirs, tolerance=1e-5):
+    def check(a, b):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        largest = np.max(np.abs(b), initial=0, where=np.isfinite(b))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * largest)
+
+    jax.tree.map(check, mine, theirs)
+
+
+def installed_and_not(function, *arrays):
+    """What the function makes of the arrays with the kernels, and without."""
+    function = jax.jit(function)
+    with cpu.installed(keep_memory=False):
+        mine = function(*arrays)
+    with cpu.uninstalled():
+        return mine, function(*arrays)
+
+
+def compiled(function, *arrays) -> str:
+    return jax.jit(function).lower(*arrays).compile().as_text() or ""
+
+
+def calls(text: str) -> list[tuple[int, ...]]:
+    """Of each native pooling of a compiled program its kind, and the four flags."""
+    lines = [line for line in text.splitlines() if native_library.POOLING_TARGET in line]
+    found = [re.search(r"configuration = \D*\[([^]]*)\]", line) for line in lines]
+    numbers = [list(map(int, match[1].split(","))) for match in found if match]
+    assert len(numbers) == len(lines)
+    return sorted((each[1], *each[3:7]) for each in numbers)
+
+
+def sums_of_channels(text: str) -> int:
+    return len(re.findall(r"(?:f32|bf16)\[8\]\S* reduce\(", text))
+
+
+def calls_of(program, *arrays) -> list[tuple[int, ...]]:
+    with cpu.installed(keep_memory=False):
+        return calls(compiled(functools.partial(gradients, program), *(arrays or whole())))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_results_and_gradients_are_those_without_it(name):
+    function = functools.partial(gradients, PROGRAMS[name])
+    mine, theirs = installed_and_not(function, *whole())
+    agree(mine, theirs)
+    if name in ("GELU", "coarse bias", "sum of coarse gradients", "mask of another type"):
+        return
+    with cpu.installed(keep_memory=False):
+        (_, narrow), narrow_gradients = jax.jit(function)(*whole("bfloat16"))
+    assert {result.dtype for result in jax.tree.leaves((narrow, narrow_gradients))} == {
+        jnp.dtype("bfloat16")
+    }
+    # Of bfloat16 the truth is what float32 gives: each number before the last sums is exact.
+    (_, wide), wide_gradients = theirs
+    agree((narrow, narrow_gradients), (wide, wide_gradients), 0.03)
+
+
+def largest_of_windows(y, size):
+    """XLA's own rule gives a number for some windows that hold a NaN."""
+    padded = np.pad(y, ((0, 0), (0, size - 2), (0, size - 2), (0, 0)), constant_values=-np.inf)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), (1, 2))
+    return windows[:, ::2, ::2].max(axis=(-1, -2))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("bias, ReLU and pooling", 2), ("bias and ReLU", None), ("pooling with overlap", 3)],
+)
+@pytest.mark.parametrize("hostile", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_reaches_the_result_and_the_same_gradients(name, size, hostile):
+    kernel, bias, x = whole()
+    function = functools.partial(gradients, PROGRAMS[name])
+    for arrays in [
+        (kernel, bias, x.at[1, 4, 5, 1].set(hostile)),
+        (kernel, bias.at[3].set(hostile), x),
+    ]:
+        ((_, mine), slopes), (_, stock_slopes) = installed_and_not(function, *arrays)
+        expected = np.maximum(biased(*arrays), 0)
+        agree(mine, expected if size is None else largest_of_windows(expected, size))
+        assert np.isfinite(mine).all() == (hostile == -np.inf and arrays[1] is not bias)
+        agree(slopes, stock_slopes)
+
+
+def test_a_block_and_its_gradient_are_two_calls():
+    program = PROGRAMS["bias, ReLU and pooling"]
+    with cpu.installed(keep_memory=False):
+        assert calls(compiled(block, *whole())) == [(LARGEST, 1, 1, 0, 0)]
+        for dtype in ("float32", "bfloat16"):
+            text = compiled(functools.partial(gradients, program), *whole(dtype))
+            assert calls(text) == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
+            assert sums_of_channels(text) == 0
+            assert "select-and-scatter" not in text
+    text = compiled(functools.partial(gradients, program), *whole())
+    assert calls(text) == []
+    assert sums_of_channels(text) == 1
+
+
+def test_which_calls_each_program_has():
+    relu, fused = (LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)
+    plain = [(LARGEST, 0, 0, 0, 0), (GRADIENT, 0, 0, 0, 0)]
+    expected = {
+        "bias and pooling": [(LARGEST, 1, 0, 0, 0), (GRADIENT, 1, 0, 1, 1)],
+        "pooling with overlap": [relu, fused],
+        # The pooling's gradient is added to that of the other use.
+        "used twice": [relu, relu, (GRADIENT, 1, 1, 0, 0)],
+        # One ReLU's gradient comes from the convolution's; the pooling has the other in it.
+        "two blocks": [relu, relu, (GRADIENT, 0, 1, 1, 1), fused],
+        "average": [(SUM, 0, 0, 0, 0)],
+        "average of a ReLU": [relu, (SUM, 0, 0, 0, 0)],
+        **dict.fromkeys(["ReLU6", "leaky ReLU", "GELU", "mask"], plain),
+        **dict.fromkeys(["no bias", "scalar bias", "bias along columns"], plain),
+        **dict.fromkeys(["bias of each image", "bias of each place"], plain),
+        "coarse bias": [],
+    }
+    found = {name: calls_of(PROGRAMS[name]) for name in expected}
+    assert found == expected
+
+
+def test_without_the_poolings_nothing_of_it_happens():
+    with cpu.installed(kernels=["onednn"], keep_memory=False):
+        text = compiled(functools.partial(gradients, block), *whole())
+    assert native_library.TARGET in text
+    assert calls(text) == []
+
+
+def test_small_arrays_are_left_to_xla():
+    kernel, bias, x = whole()
+    assert calls_of(PROGRAMS["bias and ReLU"], kernel, bias, x[:, :31]) == []
+    assert len(calls_of(PROGRAMS["bias and ReLU"])) == 1
+
+
+def test_comparing_with_xla_finds_no_difference():
+    with cpu.installed(compare=True, keep_memory=False):
+        for name in ("bias, ReLU and pooling", "bias and pooling", "average", "used twice"):
+            jax.block_until_ready(jax.jit(functools.partial(gradients, PROGRAMS[name]))(*whole()))
+
+
+def scanned(kernel, bias, x):
+    def step(total, bias):
+        return total + jnp.sum(block(kernel, bias, x)), block(kernel, -bias, x)
+
+    return lax.scan(step, jnp.float32(0), jnp.stack([bias, bias + 1, 2 * bias]))
+
+
+def under_condition(kernel, bias, x):
+    blocks = block, lambda *arrays: pool(biased(*arrays)), lambda *arrays: -block(*arrays)
+    z = correlate(x, kernel)
+
+    def outside():
+        # What is added and what it is added to lie outside of the branch.
+        return pool(jax.nn.relu(z + bias.reshape(1, 1, 1, -1)))
+
+    either = lax.cond(jnp.sum(bias) > 0, outside, lambda: pool(z))
+    return lax.switch(x.shape[0] % 3, blocks, kernel, bias, x), either
+
+
+def half_outside(kernel, bias, x):
+    # The ReLU lies within a function of its own, the pooling outside.
+    return pool(jax.jit(lambda x: jax.nn.relu(biased(kernel, bias, x)))(x))
+
+
+def mapped(kernel, bias, x):
+    biases = jnp.stack([bias, bias + 1])
+    many = jax.vmap(block, (None, 0, None))(kernel, biases, x)
+    both = jax.vmap(block, (0, 0, 0))(jnp.stack([kernel, -kernel]), biases, jnp.stack([x, x + 1]))
+    return many, both, jax.vmap(block, (None, None, 0))(kernel, bias, x[:, None])
+
+
+def on_one_device(kernel, bias, x):
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    batch, each = PartitionSpec("batch"), PartitionSpec()
+    return jax.shard_map(
+        block, mesh=mesh, in_specs=(each, each, batch), out_specs=batch, check_vma=False
+    )(kernel, bias, x)
+
+
+TRANSFORMED = {
+    "checkpoint": jax.checkpoint(block),
+    "checkpoint of what is saved": jax.checkpoint(
+        two_blocks, policy=jax.checkpoint_policies.everything_saveable
+    ),
+    "scan": scanned,
+    "conditions": under_condition,
+    "a program within": jax.jit(jax.jit(block)),
+    "half of it within": half_outside,
+    "vmap": mapped,
+    "shard_map": on_one_device,
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_transformed_programs_are_those_without_it(name):
+    function = functools.partial(gradients, TRANSFORMED[name])
+    agree(*installed_and_not(function, *whole()))
+    with cpu.installed(keep_memory=False):
+        assert calls(compiled(function, *whole()))
+
+
+def test_tangents_and_second_derivatives_are_those_without_it():
+    arrays, tangents = normal(), [jnp.sin(3 * array) for array in normal()]
+
+    def tangent(program):
+        return lambda *given: jax.jvp(program, given, tuple(tangents))
+
+    def loss(*given):
+        return jnp.sum(jnp.sin(two_blocks(*given)))
+
+    for function in (tangent(block), tangent(used_twice), tangent(jax.grad(loss, (0, 1, 2)))):
+        mine, theirs = installed_and_not(function, *arrays)
+        agree(mine, theirs, 1e-3)
+
+
+def test_donated_arrays_are_not_overwritten_too_early():
+    def step(kernel, bias, x):
+        _, (by_kernel, by_bias, by_x) = gradients(two_blocks, kernel, bias, x)
+        return kernel - by_kernel, bias - by_bias, x - by_x
+
+    theirs = jax.jit(step)(*whole())
+    with cpu.installed(keep_memory=False):
+        given = whole()
+        agree(jax.jit(step, donate_argnums=(0, 1, 2))(*given), theirs)
+        assert all(array.is_deleted() for array in given)
+
+
+def test_the_layers_of_this_package_have_it():
+    start = jax.nn.initializers.normal()
+    model = cnn_jax.serial(
+        cnn_jax.conv(8, 3, padding="SAME", bias_init=start), cnn_jax.relu, cnn_jax.max_pool(2)
+    )
+    x = normal()[2]
+    parameters = model.init(jax.random.key(0), x.shape[1:])
+
+    def loss(parameters, x):
+        return jnp.sum(jnp.sin(model.apply(parameters, x)))
+
+    gradient = jax.grad(loss, (0, 1))
+    agree(*installed_and_not(gradient, parameters, x), 1e-4)
+    with cpu.installed(keep_memory=False):
+        found = calls(compiled(gradient, parameters, x))
+    assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
+
+
+def test_the_layers_of_flax_have_it():
+    import flax.linen as nn
+
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            x = nn.relu(nn.Conv(8, (3, 3), bias_init=nn.initializers.normal())(x))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+            return nn.max_pool(nn.Conv(8, (3, 3))(x), (3, 3), (2, 2), "SAME")
+
+    x = normal()[2]
+    parameters = Block().init(jax.random.key(0), x)
+
+    def loss(parameters, x):
+        return jnp.sum(jnp.sin(cast(jax.Array, Block().apply(parameters, x))))
+
+    gradient = jax.grad(loss, (0, 1))
+    agree(*installed_and_not(gradient, parameters, x), 1e-4)
+    with cpu.installed(keep_memory=False):
+        text = compiled(gradient, parameters, x)
+    assert calls(text) == [
+        (LARGEST, 1, 0, 0, 0),
+        (LARGEST, 1, 1, 0, 0),
+        (GRADIENT, 1, 0, 1, 1),
+        (GRADIENT, 1, 1, 1, 1),
+    ]
+    assert sums_of_channels(text) == 0
+
+
+def test_blocks_of_haiku_have_it():
+    import haiku as hk
+
+    def network(x):
+        x = jax.nn.relu(hk.Conv2D(8, 3, b_init=hk.initializers.RandomNormal())(x))
+        return hk.max_pool(x, (2, 2, 1), (2, 2, 1), "VALID")
+
+    transformed = hk.without_apply_rng(hk.transform(network))
+    x = normal()[2]
+    parameters = transformed.init(jax.random.key(0), x)
+
+    def loss(parameters, x):
+        return jnp.sum(jnp.sin(transformed.apply(parameters, x)))
+
+    gradient = jax.grad(loss, (0, 1))
+    agree(*installed_and_not(gradient, parameters, x), 1e-4)
+    with cpu.installed(keep_memory=False):
+        found = calls(compiled(gradient, parameters, x))
+    assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
+
+
+def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
+    import equinox as eqx
+
+    key = jax.random.key(0)
+    layers = eqx.nn.Conv2d(3, 8, 3, padding=1, key=key), eqx.nn.MaxPool2d(2, 2)
+
+    def loss(convolution, x):
+        y = jax.vmap(lambda x: layers[1](jax.nn.relu(convolution(x))))(x)
+        return jnp.sum(jnp.sin(y))
+
+    gradient = jax.grad(loss, (0, 1))
+    arguments = layers[0], jnp.transpose(normal()[2], (0, 3, 1, 2))
+    agree(*installed_and_not(gradient, *arguments), 1e-4)
+    with cpu.installed(keep_memory=False):
+        assert calls(compiled(gradient, *arguments)) == [
+            (LARGEST, 0, 0, 0, 0),
+            (GRADIENT, 0, 0, 0, 0),
+        ]
