@@ -200,16 +200,18 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
   }
   const auto real = [](int64_t number) { return static_cast<double>(number); };
   double input = real(p.outer) * real(p.channels), output = input, taps = 1;
+  double reach = real(p.channels);  // from a window's first element to past its last, in memory
   for (int axis = 0; axis < 3; ++axis) {
     if (!p.size[axis] || !p.window[axis] || !p.stride[axis] || !p.dilation[axis] ||
         !p.count[axis]) {
       return refuse("a size is zero");
     }
+    reach *= std::max(real(p.size[axis]), real(p.window[axis]) * real(p.dilation[axis]));
     input *= real(p.size[axis]), output *= real(p.count[axis]), taps *= real(p.window[axis]);
   }
   if (p.divisor == 0) return refuse("sums are divided by zero");
   if (p.outer == 0 || p.channels < kFewestChannels) return refuse("there are too few channels");
-  if (input > kMostElements || output > kMostElements || taps > kMostTaps) {
+  if (reach > kMostElements || input > kMostElements || output > kMostElements || taps > kMostTaps) {
     return refuse("an array or a window is too large");
   }
   return true;
