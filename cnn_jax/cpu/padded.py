@@ -1,8 +1,8 @@
-"""Sums over windows of an array that was dilated just before.
+"""Sums over windows of an array that was padded just before.
 
-JAX writes the gradient of a strided sum over windows as a padding, which puts zeros between the
-elements too, and a sum with a stride of 1. Taken together they are one sum over windows of a
-dilated array, and none of its zeros need to be visited.
+JAX writes the gradient of a sum over windows as a padding, which puts zeros between the elements
+too if the windows have a stride, and a sum with a stride of 1. Taken together they are one sum over
+windows of a dilated array, and none of its zeros need to be visited.
 """
 
 from collections.abc import Mapping
@@ -54,7 +54,7 @@ def in_module(primitive, operands, avals_in, params) -> Unpadded | None:
 
 
 def _unpadded(primitive, operand, aval, config: Config, params) -> Unpadded | None:
-    if primitive is not lax.reduce_window_sum_p or not any(gap for _, _, gap in config):
+    if primitive is not lax.reduce_window_sum_p:
         return None
     if set(params["window_strides"]) != {1} or set(params["base_dilation"]) != {1}:
         return None
