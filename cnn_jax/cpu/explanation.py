@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 
 import jax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from cnn_jax.cpu import convolution, dense, padded
+from cnn_jax.cpu import convolution, dense, padded, pooling
 from cnn_jax.cpu.choose import choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
@@ -125,10 +125,17 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
         )
         if merged.build is not None:
             choice, avals_in = merged, [before.aval]
+    elif choice.plan is not None and _is_converted(equation.invars[-1], producers):
+        choice = pooling.choose(equation.primitive, avals_in, equation.params, native=False)
     name, flops = _named(equation, avals_in, avals_out)
     inputs = " * ".join(_shape(aval) for aval in avals_in)
     shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"
     return Row(name, shapes, times, flops, choice.kernel, choice.reason)
+
+
+def _is_converted(variable, producers) -> bool:
+    made = None if isinstance(variable, Literal) else producers.get(variable)
+    return made is not None and made.primitive is lax.convert_element_type_p
 
 
 def _named(equation, avals_in, avals_out) -> tuple[str, int | None]:

@@ -77,6 +77,11 @@ def users(value, later):
             yield call
 
 
+def is_converted(value) -> bool:
+    """Whether a value is another one converted to its type."""
+    return isinstance(value.owner, hlo.ConvertOp)
+
+
 def before_conversion(value):
     """The value itself, or what it was converted from without loss."""
     if not isinstance(value.owner, hlo.ConvertOp):

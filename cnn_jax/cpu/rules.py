@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import compare, dense, fused, padded, private, transposed
+from cnn_jax.cpu import compare, dense, fused, lowered, padded, pooling, private, transposed
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.choose import Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
@@ -39,8 +39,8 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
             if settings.strict and primitive is not dense.PRIMITIVE:
                 raise FallbackError(_refusal(primitive, context, choice))
             return stock(context, *operands, **params)
-        lowered = mlir.lower_fun(choice.build, multiple_results=False)
-        fast = lowered(context.replace(avals_in=avals_in), *inputs)
+        build = mlir.lower_fun(choice.build, multiple_results=False)
+        fast = build(context.replace(avals_in=avals_in), *inputs)
         if settings.compare and choice.stock_is_right:
             slow = stock(context.replace(tokens_out=None), *operands, **params)
             return compare.lower(primitive, choice, context, fast, slow)
@@ -61,6 +61,9 @@ def _choose(primitive, context, operands, params, settings: Settings):
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
     choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels)
+    if choice.plan is not None and lowered.is_converted(operands[-1]):
+        # XLA converts the numbers as it pools them.
+        choice = pooling.choose(primitive, context.avals_in, params, native=False)
     return fused.with_what_comes_before(context, operands, choice)
 
 

@@ -550,3 +550,15 @@ def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
             (LARGEST, 0, 0, 0, 0),
             (GRADIENT, 0, 0, 0, 0),
         ]
+
+
+def test_a_pooling_of_converted_numbers_is_left_to_xla_which_converts_as_it_pools():
+    def mean(x):
+        wide = x.astype("float32")
+        return lax.reduce_window(wide, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4
+
+    x = jnp.ones((4, 32, 32, 8), jnp.bfloat16)
+    with cpu.installed(keep_memory=False):
+        assert "cnn_jax_pooling" not in jax.jit(mean).lower(x).as_text()
+        assert "cnn_jax_pooling" in jax.jit(mean).lower(x.astype("float32")).as_text()
+        assert [row.kernel for row in cpu.explain(mean, x).rows] == ["slices"]
