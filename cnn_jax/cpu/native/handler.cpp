@@ -30,10 +30,28 @@ bool fits(const ffi::AnyBuffer& buffer, Type type, int64_t size) {
          static_cast<int64_t>(buffer.element_count()) == size;
 }
 
+// Runs a handler, from which no exception may go on into XLA.
+template <typename Body>
+ffi::Error guarded(const char* what, const Body& body) {
+  try {
+    return body();
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string(what) + ": " + error.what());
+  } catch (...) {
+    return ffi::Error::Internal(std::string(what) + ": unknown error");
+  }
+}
+
+ForEach on_threads_of(ffi::ThreadPool& threads) {
+  return [&](int64_t count, const std::function<void(int64_t)>& body) {
+    for_each(threads, count, body);
+  };
+}
+
 // Operands come in the order source or destination, weights or destination; see Python's side.
 ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
                        ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
-  try {
+  return guarded("oneDNN", [&]() -> ffi::Error {
     const std::vector<int64_t> key(numbers.begin(), numbers.end());
     Configuration c;
     std::string why;
@@ -48,18 +66,14 @@ ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
     }
     run(key, c, {source.untyped_data(), weights.untyped_data(), destination.untyped_data()});
     return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
-  } catch (...) {
-    return ffi::Error::Internal("oneDNN: unknown error");
-  }
+  });
 }
 
 // Operands: the input, the bias if there is one, and for a gradient that of the output. Results:
 // the output or the gradient, and the gradient's sums, in float32, if they are wanted.
 ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
                    ffi::RemainingRets results, ffi::Span<const int64_t> numbers) {
-  try {
+  return guarded("pooling", [&]() -> ffi::Error {
     Pooling p;
     std::string why;
     if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
@@ -88,20 +102,14 @@ ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
         (gradient && !arrays.gradient) || (p.summed && !arrays.sums)) {
       return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
     }
-    run(p, arrays, [&](int64_t count, const std::function<void(int64_t)>& body) {
-      for_each(threads, count, body);
-    });
+    run(p, arrays, on_threads_of(threads));
     return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(std::string("pooling: ") + error.what());
-  } catch (...) {
-    return ffi::Error::Internal("pooling: unknown error");
-  }
+  });
 }
 
 ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer right,
                    ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
-  try {
+  return guarded("oneDNN", [&]() -> ffi::Error {
     Product p;
     std::string why;
     if (!parse(numbers.begin(), numbers.size(), &p, &why)) {
@@ -112,15 +120,9 @@ ffi::Error product(ffi::ThreadPool threads, ffi::AnyBuffer left, ffi::AnyBuffer 
       return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
     }
     run(p, {left.untyped_data(), right.untyped_data(), result->untyped_data()},
-        [&](int64_t count, const std::function<void(int64_t)>& body) {
-          for_each(threads, count, body);
-        });
+        on_threads_of(threads));
     return ffi::Error::Success();
-  } catch (const std::exception& error) {
-    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
-  } catch (...) {
-    return ffi::Error::Internal("oneDNN: unknown error");
-  }
+  });
 }
 
 // Copies the reason, as much of it as there is room for.

@@ -253,12 +253,10 @@ CNN_JAX_INLINE void gradient_of_each(const Rows& rows, const T* input, const T* 
   });
 }
 
-// Calls body(lanes) with the length of the vectors, as a type's value.
 template <int kLanes>
-struct Length {
-  static constexpr int value = kLanes;
-};
+using Length = std::integral_constant<int, kLanes>;
 
+// Calls body(lanes) with the length of the vectors, as a type's value.
 template <typename Body>
 CNN_JAX_INLINE void by_length(const Rows& rows, const Body& body) {
   const int64_t channels = rows.pooling.channels;
