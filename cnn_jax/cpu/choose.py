@@ -142,7 +142,7 @@ def _native_plan(
     try:
         return plan(described)
     except native_library.NativeLibraryError:
-        return "the native library is missing; see status()"
+        return native_library.MISSING
 
 
 def _elsewhere(place: Place) -> str | None:

@@ -131,7 +131,7 @@ def choose(avals_in, avals_out, params, elsewhere: str | None) -> Choice:
     try:
         reason = native_library.reason_against_product(described.configuration)
     except native_library.NativeLibraryError:
-        return stock("the native library is missing; see status()")
+        return stock(native_library.MISSING)
     if reason is not None:
         return stock(reason)
     (out,) = avals_out

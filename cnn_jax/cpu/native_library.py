@@ -17,6 +17,8 @@ TARGET = "cnn_jax_convolution_v1"
 POOLING_TARGET = "cnn_jax_pooling_v1"
 PRODUCT_TARGET = "cnn_jax_product_v1"
 
+MISSING = "the native library is missing; see status()"
+
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
 

@@ -131,7 +131,7 @@ def plan(kind: Kind, window: Window, dtype) -> Plan | str:
     if window.taps > _MOST_TAPS or max(sizes) >= _MOST:
         return "a size is too large for the native kernels"
     if not _there():
-        return "the native library is missing; see status()"
+        return native_library.MISSING
     fields = (window.shape, window.size, window.stride, window.dilation, lows, window.count)
     geometry = [math.prod(window.shape[:first]), channels]
     for field, elsewhere in zip(fields, (1, 1, 1, 1, 0, 1), strict=True):

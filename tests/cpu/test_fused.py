@@ -2,7 +2,6 @@
 
 import functools
 import re
-from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -464,6 +463,18 @@ def test_donated_arrays_are_not_overwritten_too_early():
         assert all(array.is_deleted() for array in given)
 
 
+def compiled_gradient(apply, parameters, x):
+    """The gradient of a function of `apply(parameters, x)`, found to agree with JAX's, compiled."""
+
+    def loss(parameters, x):
+        return jnp.sum(jnp.sin(apply(parameters, x)))
+
+    gradient = jax.grad(loss, (0, 1))
+    agree(*installed_and_not(gradient, parameters, x), 1e-4)
+    with cpu.installed(keep_memory=False):
+        return compiled(gradient, parameters, x)
+
+
 def test_the_layers_of_this_package_have_it():
     start = jax.nn.initializers.normal()
     model = cnn_jax.serial(
@@ -472,13 +483,7 @@ def test_the_layers_of_this_package_have_it():
     x = normal()[2]
     parameters = model.init(jax.random.key(0), x.shape[1:])
 
-    def loss(parameters, x):
-        return jnp.sum(jnp.sin(model.apply(parameters, x)))
-
-    gradient = jax.grad(loss, (0, 1))
-    agree(*installed_and_not(gradient, parameters, x), 1e-4)
-    with cpu.installed(keep_memory=False):
-        found = calls(compiled(gradient, parameters, x))
+    found = calls(compiled_gradient(model.apply, parameters, x))
     assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
 
 
@@ -495,13 +500,7 @@ def test_the_layers_of_flax_have_it():
     x = normal()[2]
     parameters = Block().init(jax.random.key(0), x)
 
-    def loss(parameters, x):
-        return jnp.sum(jnp.sin(cast(jax.Array, Block().apply(parameters, x))))
-
-    gradient = jax.grad(loss, (0, 1))
-    agree(*installed_and_not(gradient, parameters, x), 1e-4)
-    with cpu.installed(keep_memory=False):
-        text = compiled(gradient, parameters, x)
+    text = compiled_gradient(Block().apply, parameters, x)
     assert calls(text) == [
         (LARGEST, 1, 0, 0, 0),
         (LARGEST, 1, 1, 0, 0),
@@ -522,13 +521,7 @@ def test_blocks_of_haiku_have_it():
     x = normal()[2]
     parameters = transformed.init(jax.random.key(0), x)
 
-    def loss(parameters, x):
-        return jnp.sum(jnp.sin(transformed.apply(parameters, x)))
-
-    gradient = jax.grad(loss, (0, 1))
-    agree(*installed_and_not(gradient, parameters, x), 1e-4)
-    with cpu.installed(keep_memory=False):
-        found = calls(compiled(gradient, parameters, x))
+    found = calls(compiled_gradient(transformed.apply, parameters, x))
     assert found == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
 
 
@@ -538,18 +531,11 @@ def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
     key = jax.random.key(0)
     layers = eqx.nn.Conv2d(3, 8, 3, padding=1, key=key), eqx.nn.MaxPool2d(2, 2)
 
-    def loss(convolution, x):
-        y = jax.vmap(lambda x: layers[1](jax.nn.relu(convolution(x))))(x)
-        return jnp.sum(jnp.sin(y))
+    def apply(convolution, x):
+        return jax.vmap(lambda x: layers[1](jax.nn.relu(convolution(x))))(x)
 
-    gradient = jax.grad(loss, (0, 1))
-    arguments = layers[0], jnp.transpose(normal()[2], (0, 3, 1, 2))
-    agree(*installed_and_not(gradient, *arguments), 1e-4)
-    with cpu.installed(keep_memory=False):
-        assert calls(compiled(gradient, *arguments)) == [
-            (LARGEST, 0, 0, 0, 0),
-            (GRADIENT, 0, 0, 0, 0),
-        ]
+    text = compiled_gradient(apply, layers[0], jnp.transpose(normal()[2], (0, 3, 1, 2)))
+    assert calls(text) == [(LARGEST, 0, 0, 0, 0), (GRADIENT, 0, 0, 0, 0)]
 
 
 def test_a_pooling_of_converted_numbers_is_left_to_xla_which_converts_as_it_pools():
