@@ -11,16 +11,15 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import lax
-from jax.core import ShapedArray
 from jax.extend.core.primitives import custom_jvp_call_p
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import lowered, native_library, pooling_native, private
+from cnn_jax.cpu import fused_convolution, lowered, native_library, pooling_native, private
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan
 
 # Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows.
-PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
+PRIMITIVES = (custom_jvp_call_p, lax.gt_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
 
 _LARGEST_DIVISOR = 2**24
 
@@ -31,6 +30,8 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
         return None
     if primitive is custom_jvp_call_p and _is_relu(params["call_jaxpr"].jaxpr):
         return _relu(context, *operands)
+    if primitive is lax.gt_p:
+        return _is_positive(context, *operands)
     if primitive is lax.select_n_p and len(operands) == 3:
         return _relu_gradient(context, *operands)
     if primitive is lax.reduce_sum_p:
@@ -63,7 +64,11 @@ def with_what_comes_before(context, operands, choice: Choice):
     )
     inputs = [*added, *gradient]
     build = _first_result(made)
-    return choice._replace(build=build), inputs, [_aval(value, avals[-1].dtype) for value in inputs]
+    return (
+        choice._replace(build=build),
+        inputs,
+        [lowered.aval(value, avals[-1].dtype) for value in inputs],
+    )
 
 
 class _Call(NamedTuple):
@@ -100,27 +105,54 @@ def _relu(context, operand):
     added = lowered.sum_with_row(operand)
     if added is None or not lowered.in_memory(added.array):
         return None
+    within = fused_convolution.relu(context, added)
+    if within is not None:
+        return within
     plan = pooling_native.relu(lowered.shape(operand), context.avals_out[0].dtype)
     return None if plan is None else _lower(context, plan, added)
 
 
+def _is_positive(context, left, right):
+    """Of the sum that a convolution's ReLU is of, told from that ReLU: the sum isn't there."""
+    added = lowered.sum_with_row(left)
+    relu = None if added is None else fused_convolution.relu_of(added)
+    if relu is None or not lowered.is_zeros(right):
+        return None
+    avals = [lowered.aval(value, context.avals_in[0].dtype) for value in (relu, right)]
+    greater = mlir.lower_fun(lax.gt, multiple_results=False)
+    return greater(context.replace(avals_in=avals), relu, right)
+
+
 def _relu_gradient(context, predicate, on_false, on_true):
     source = lowered.compared_as_positive(predicate)
-    added = None if source is None else lowered.sum_with_row(source)
-    if added is None or not lowered.is_zeros(on_false):
+    if source is None or not lowered.is_zeros(on_false):
         return None
-    pooled = _call(on_true)
-    if pooled is not None and _is_gradient_by_relu(pooled, added):
-        plan = dataclasses.replace(pooled.plan, through=True, summed=True)
-        return _lower(context, plan, pooled.operands)
-    relu = _relu_of(added, predicate)
+    relu, pooled = None, _call(on_true)
+    if fused_convolution.is_relu(source):
+        relu = source
+        if pooled is not None and _is_gradient_of(pooled, relu):
+            plan = dataclasses.replace(pooled.plan, rectified=True, through=True, summed=True)
+            return _lower(context, plan, pooled.operands)
+    else:
+        added = lowered.sum_with_row(source)
+        if added is None:
+            return None
+        if pooled is not None and _is_gradient_by_relu(pooled, added):
+            plan = dataclasses.replace(pooled.plan, through=True, summed=True)
+            return _lower(context, plan, pooled.operands)
+        relu = _relu_of(added, predicate)
     if relu is None or relu.type != on_true.type:
         return None
+    within = fused_convolution.through_relu(context, on_true, relu)
+    if within is not None:
+        return within
     dtype = context.avals_out[0].dtype
     if lowered.in_memory(on_true):
         plan = pooling_native.relu_gradient(lowered.shape(relu), dtype)
         return _lower(context, plan, [relu, on_true])
-    avals = [_aval(value, dtype) for value in (relu, on_true)]
+    if relu == source:
+        return None  # XLA's own select is of that already
+    avals = [lowered.aval(value, dtype) for value in (relu, on_true)]
     return mlir.lower_fun(_through_positive, multiple_results=False)(
         context.replace(avals_in=avals), relu, on_true
     )
@@ -130,6 +162,11 @@ def _through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
     # XLA needs what was there before the bias no longer.
     positive = lax.gt(relu, lax.full_like(relu, 0))
     return lax.select(positive, gradient, lax.full_like(gradient, 0))
+
+
+def _is_gradient_of(call: _Call, pooled) -> bool:
+    plan = call.plan
+    return plan.is_gradient and not (plan.biased or plan.rectified) and call.operands[0] == pooled
 
 
 def _is_gradient_by_relu(call: _Call, added: lowered.Sum) -> bool:
@@ -148,17 +185,19 @@ def _relu_of(added: lowered.Sum, later):
 
 
 def _bias_gradient(context, operand, *, axes):
-    call, shape = _call(lowered.before_conversion(operand)), lowered.shape(operand)
-    if call is None or not call.plan.summed or tuple(axes) != tuple(range(len(shape) - 1)):
+    summed, shape = lowered.before_conversion(operand), lowered.shape(operand)
+    if tuple(axes) != tuple(range(len(shape) - 1)):
         return None
-    if call.plan.channels != shape[-1]:
+    sums, call = fused_convolution.sums(summed), _call(summed)
+    if call is not None and call.plan.summed and call.plan.channels == shape[-1]:
+        sums = call.results[1]
+    if sums is None:
         return None
     dtype = context.avals_out[0].dtype
     narrow = mlir.lower_fun(
         lambda sums: lax.convert_element_type(sums, dtype), multiple_results=False
     )
-    sums = call.results[1]
-    return narrow(context.replace(avals_in=[_aval(sums, np.dtype("float32"))]), sums)
+    return narrow(context.replace(avals_in=[lowered.aval(sums, np.dtype("float32"))]), sums)
 
 
 def _mean(context, total, divisor):
@@ -172,14 +211,10 @@ def _mean(context, total, divisor):
 
 def _lower(context, plan: Plan, operands):
     # The second result, if there is one, is found by way of the first.
-    avals = [_aval(value, np.dtype(plan.dtype)) for value in operands]
+    avals = [lowered.aval(value, np.dtype(plan.dtype)) for value in operands]
     build = _first_result(plan)
     return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 
 def _first_result(plan: Plan):
     return lambda *arrays: plan.run(*arrays)[0]
-
-
-def _aval(value, dtype) -> ShapedArray:
-    return ShapedArray(lowered.shape(value), dtype)

@@ -4,6 +4,8 @@ import math
 import re
 from typing import Any, NamedTuple
 
+from jax.core import ShapedArray
+
 from cnn_jax.cpu.private import hlo
 
 # The types that hold every number of a type.
@@ -21,6 +23,11 @@ class Sum(NamedTuple):
 def shape(value) -> tuple[int, ...]:
     """The shape of a value."""
     return tuple(value.type.shape)
+
+
+def aval(value, dtype) -> ShapedArray:
+    """The abstract value, in JAX's sense, of a value of this type."""
+    return ShapedArray(shape(value), dtype)
 
 
 def sum_with_row(value) -> Sum | None:

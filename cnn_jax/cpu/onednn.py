@@ -1,8 +1,9 @@
 """Convolutions by oneDNN: which of its three operations computes one, and how to call it."""
 
 import dataclasses
+import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -16,6 +17,18 @@ _DIRECT, _WINOGRAD = 0, 1
 _TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
+
+
+class After(enum.IntEnum):
+    """What is computed of the result while it is in the cache, as the library numbers it."""
+
+    NOTHING = 0
+    RELU = 1  # of a forward convolution and a bias
+    THROUGH_RELU = 2  # of an input gradient, given the ReLU's result; and the sums of channels
+
+
+# Where these stand in a configuration.
+_KIND, _AFTER, _IN_CHANNELS, _OUT_CHANNELS = 1, 3, 8, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +84,25 @@ def call(convolution: Convolution, made: Plan) -> Callable[[jax.Array, jax.Array
         return result
 
     return run
+
+
+def followed(configuration: Sequence[int], after: After) -> tuple[int, ...] | None:
+    """The configuration of the same convolution with something after it; None if it has none."""
+    if configuration[_AFTER] != After.NOTHING:
+        return None
+    made = (*configuration[:_AFTER], after, *configuration[_AFTER + 1 :])
+    return made if native_library.reason_against(made) is None else None
+
+
+def after(configuration: Sequence[int]) -> After:
+    """What a configuration says is computed of the result."""
+    return After(configuration[_AFTER])
+
+
+def channels_of_result(configuration: Sequence[int]) -> int:
+    """The channels of what a call with this configuration writes, a kernel gradient apart."""
+    forward = configuration[_KIND] == _KINDS[Kind.FORWARD]
+    return configuration[_OUT_CHANNELS if forward else _IN_CHANNELS]
 
 
 def _described(c: Convolution) -> Plan | str:
@@ -237,6 +269,7 @@ def _plan(
         native_library.FORMAT,
         _KINDS[kind],
         _DIRECT,
+        After.NOTHING,
         _TYPES[c.dtype],
         c.rank,
         groups,

@@ -70,7 +70,15 @@ class Configuration:
         """All of it as a list."""
         axes = (self.input, self.output, self.window, self.stride, self.dilation)
         counts = (self.groups, self.batch, self.in_channels, self.out_channels)
-        head = [native_library.FORMAT, self.kind, self.method, self.dtype, len(self.input), *counts]
+        head = [
+            native_library.FORMAT,
+            self.kind,
+            self.method,
+            0,
+            self.dtype,
+            len(self.input),
+            *counts,
+        ]
         return [*head, *itertools.chain(*axes, self.low, self.high, *self.strides)]
 
 

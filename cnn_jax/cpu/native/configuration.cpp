@@ -7,7 +7,7 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 3;
+constexpr int64_t kFormat = 4;
 constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
@@ -118,16 +118,18 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
   }
   const int64_t kind = reader.next();
   const int64_t method = reader.next();
+  const int64_t after = reader.next();
   const int64_t type = reader.next();
   const int64_t rank = reader.next();
-  if (kind < 0 || kind > 2 || method < 0 || method > 1 || type < 0 || type > 1 || rank < 1 ||
-      rank > 3) {
-    *why = "unknown kind, method, type or rank";
+  if (kind < 0 || kind > 2 || method < 0 || method > 1 || after < 0 || after > 2 || type < 0 ||
+      type > 1 || rank < 1 || rank > 3) {
+    *why = "unknown kind, method, epilogue, type or rank";
     return false;
   }
   const auto spatial = static_cast<size_t>(rank);
   c.kind = static_cast<Kind>(kind);
   c.method = static_cast<Method>(method);
+  c.after = static_cast<After>(after);
   c.type = static_cast<Type>(type);
   c.groups = reader.next();
   c.batch = reader.next();

@@ -9,6 +9,10 @@ namespace cnn_jax {
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
 enum class Method : int64_t { kDirect = 0, kWinograd = 1 };
+
+// What is computed of the result: the positive part of it and a bias, or of a gradient what a ReLU
+// lets through, and the sums of that over all but the channels.
+enum class After : int64_t { kNothing = 0, kRelu = 1, kThroughRelu = 2 };
 enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
 
 // Sizes follow the forward convolution, whatever the kind: an input gradient writes `source`, a
@@ -17,6 +21,7 @@ enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
 struct Configuration {
   Kind kind;
   Method method;
+  After after;
   Type type;
   int64_t groups;
   int64_t batch;

@@ -30,6 +30,17 @@ bool fits(const ffi::AnyBuffer& buffer, Type type, int64_t size) {
          static_cast<int64_t>(buffer.element_count()) == size;
 }
 
+// The memory of an operand or a result; null where it is not as described.
+void* operand(const ffi::RemainingArgs& operands, size_t i, Type type, int64_t size) {
+  const auto buffer = operands.get<ffi::AnyBuffer>(i);
+  return buffer && fits(*buffer, type, size) ? buffer->untyped_data() : nullptr;
+}
+
+void* result(const ffi::RemainingRets& results, size_t i, Type type, int64_t size) {
+  auto buffer = results.get<ffi::AnyBuffer>(i);
+  return buffer && fits(**buffer, type, size) ? (*buffer)->untyped_data() : nullptr;
+}
+
 // Runs a handler, from which no exception may go on into XLA.
 template <typename Body>
 ffi::Error guarded(const char* what, const Body& body) {
@@ -48,23 +59,48 @@ ForEach on_threads_of(ffi::ThreadPool& threads) {
   };
 }
 
-// Operands come in the order source or destination, weights or destination; see Python's side.
-ffi::Error convolution(ffi::AnyBuffer left, ffi::AnyBuffer right,
-                       ffi::Result<ffi::AnyBuffer> result, ffi::Span<const int64_t> numbers) {
+// Operands come in the order source or destination, weights or destination, and for what is computed
+// of the result the bias or the ReLU's result; see Python's side. Results: that of the convolution,
+// and for the gradient through a ReLU its sums, in float32.
+ffi::Error convolution(ffi::ThreadPool threads, ffi::RemainingArgs operands,
+                       ffi::RemainingRets results, ffi::Span<const int64_t> numbers) {
   return guarded("oneDNN", [&]() -> ffi::Error {
     const std::vector<int64_t> key(numbers.begin(), numbers.end());
     Configuration c;
     std::string why;
     if (!parse(key.data(), key.size(), &c, &why)) return ffi::Error::InvalidArgument(why);
 
-    ffi::AnyBuffer source = left, weights = right, destination = *result;
-    if (c.kind == Kind::kInputGradient) std::swap(source, destination);
-    if (c.kind == Kind::kKernelGradient) std::swap(weights, destination);
-    if (!fits(source, c.type, c.source_size()) || !fits(weights, c.type, c.weights_size()) ||
-        !fits(destination, c.type, c.destination_size())) {
+    const bool summed = c.after == After::kThroughRelu;
+    const size_t given = c.after == After::kNothing ? 2 : 3, made = summed ? 2 : 1;
+    if (operands.size() != given || results.size() != made) {
+      return ffi::Error::InvalidArgument("the arrays are not as many as the configuration says");
+    }
+    int64_t sizes[] = {c.source_size(), c.weights_size(), c.destination_size()};
+    Arrays arrays = {};
+    void** places[] = {&arrays.source, &arrays.weights, &arrays.destination};
+    if (c.kind == Kind::kInputGradient) {
+      std::swap(sizes[0], sizes[2]);
+      std::swap(places[0], places[2]);
+    } else if (c.kind == Kind::kKernelGradient) {
+      std::swap(sizes[1], sizes[2]);
+      std::swap(places[1], places[2]);
+    }
+    *places[0] = operand(operands, 0, c.type, sizes[0]);
+    *places[1] = operand(operands, 1, c.type, sizes[1]);
+    *places[2] = result(results, 0, c.type, sizes[2]);
+    if (c.after != After::kNothing) {
+      const bool forward = c.kind == Kind::kForward;
+      const int64_t channels = forward ? c.out_channels : c.in_channels;
+      arrays.further = operand(operands, 2, c.type, summed ? sizes[2] : channels);
+      if (summed) {
+        arrays.sums = static_cast<float*>(result(results, 1, Type::kFloat32, channels));
+      }
+    }
+    if (!arrays.source || !arrays.weights || !arrays.destination ||
+        (given > 2 && !arrays.further) || (summed && !arrays.sums)) {
       return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
     }
-    run(key, c, {source.untyped_data(), weights.untyped_data(), destination.untyped_data()});
+    run(key, c, arrays, on_threads_of(threads));
     return ffi::Error::Success();
   });
 }
@@ -84,20 +120,14 @@ ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
     if (operands.size() != given || results.size() != made) {
       return ffi::Error::InvalidArgument("the arrays are not as many as the configuration says");
     }
-    const auto operand = [&](size_t i, int64_t size) -> const void* {
-      const auto buffer = operands.get<ffi::AnyBuffer>(i);
-      return buffer && fits(*buffer, p.type, size) ? buffer->untyped_data() : nullptr;
-    };
-    const auto result = [&](size_t i, Type type, int64_t size) -> void* {
-      auto buffer = results.get<ffi::AnyBuffer>(i);
-      return buffer && fits(**buffer, type, size) ? (*buffer)->untyped_data() : nullptr;
-    };
     PoolingArrays arrays = {};
-    arrays.input = operand(0, p.input_size());
-    if (p.biased) arrays.bias = operand(1, p.channels);
-    if (gradient) arrays.gradient = operand(given - 1, p.output_size());
-    arrays.result = result(0, p.type, gradient ? p.input_size() : p.output_size());
-    if (p.summed) arrays.sums = static_cast<float*>(result(1, Type::kFloat32, p.channels));
+    arrays.input = operand(operands, 0, p.type, p.input_size());
+    if (p.biased) arrays.bias = operand(operands, 1, p.type, p.channels);
+    if (gradient) arrays.gradient = operand(operands, given - 1, p.type, p.output_size());
+    arrays.result = result(results, 0, p.type, gradient ? p.input_size() : p.output_size());
+    if (p.summed) {
+      arrays.sums = static_cast<float*>(result(results, 1, Type::kFloat32, p.channels));
+    }
     if (!arrays.input || !arrays.result || (p.biased && !arrays.bias) ||
         (gradient && !arrays.gradient) || (p.summed && !arrays.sums)) {
       return ffi::Error::InvalidArgument("the arrays are not those of the configuration");
@@ -149,9 +179,9 @@ CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_convolution(XLA_FFI_CallFrame* call_frame)
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_convolution, cnn_jax::convolution,
                               xla::ffi::Ffi::Bind()
-                                  .Arg<xla::ffi::AnyBuffer>()
-                                  .Arg<xla::ffi::AnyBuffer>()
-                                  .Ret<xla::ffi::AnyBuffer>()
+                                  .Ctx<xla::ffi::ThreadPool>()
+                                  .RemainingArgs()
+                                  .RemainingRets()
                                   .Attr<xla::ffi::Span<const int64_t>>("configuration"));
 
 CNN_JAX_EXPORT XLA_FFI_Error* cnn_jax_product(XLA_FFI_CallFrame* call_frame);
@@ -197,7 +227,7 @@ CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t coun
 }
 
 // The configuration format that this library reads; Python refuses a library of another one.
-CNN_JAX_EXPORT int cnn_jax_format() { return 3; }
+CNN_JAX_EXPORT int cnn_jax_format() { return 4; }
 
 // Gives back the memory that the library keeps between calls.
 CNN_JAX_EXPORT void cnn_jax_release() {

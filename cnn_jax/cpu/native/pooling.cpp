@@ -56,18 +56,6 @@ Taps view(const std::vector<Tap>& taps) {
   return {taps.data(), static_cast<int64_t>(taps.size())};
 }
 
-// The bias as the loops want it: in float32, and what changes no number where there is none.
-std::vector<float> bias_of(const Pooling& p, const void* bias) {
-  std::vector<float> values(static_cast<size_t>(p.channels), -0.0f);
-  if (!p.biased) return values;
-  for (int64_t channel = 0; channel < p.channels; ++channel) {
-    values[channel] = p.type == Type::kFloat32
-                          ? static_cast<const float*>(bias)[channel]
-                          : widened(static_cast<const Bfloat16*>(bias)[channel]);
-  }
-  return values;
-}
-
 // The pieces that the work is cut into, whatever the number of threads, so that sums are the same
 // with any. A piece is some rows along the first axis of one outer array, or several such arrays.
 struct Pieces {
@@ -215,6 +203,17 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
     return refuse("an array or a window is too large");
   }
   return true;
+}
+
+std::vector<float> bias_of(const Pooling& p, const void* bias) {
+  std::vector<float> values(static_cast<size_t>(p.channels), -0.0f);
+  if (!p.biased) return values;
+  for (int64_t channel = 0; channel < p.channels; ++channel) {
+    values[channel] = p.type == Type::kFloat32
+                          ? static_cast<const float*>(bias)[channel]
+                          : widened(static_cast<const Bfloat16*>(bias)[channel]);
+  }
+  return values;
 }
 
 void run(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_each) {

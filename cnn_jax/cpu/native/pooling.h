@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "configuration.h"
 
@@ -49,6 +50,9 @@ struct PoolingArrays {
   void* result;
   float* sums;
 };
+
+// The bias as the loops want it: in float32, and what changes no number where there is none.
+std::vector<float> bias_of(const Pooling& pooling, const void* bias);
 
 void run(const Pooling& pooling, const PoolingArrays& arrays, const ForEach& for_each);
 

@@ -133,16 +133,18 @@ CNN_JAX_INLINE void largest_of(const Rows& rows, const T* input, T* output) {
   each_window(rows, window, []() {});
 }
 
-// The same for windows of one element that leave none out.
+// The same for windows of one element that leave none out. Output and input may be one.
 template <int kLanes, typename T>
 CNN_JAX_INLINE void largest_of_each(const Rows& rows, const T* input, T* output) {
   const int64_t across = rows.pooling.count[1] * rows.pooling.count[2];
   const int64_t channels = rows.pooling.channels;
   each_block(rows.begin * across, rows.end * across, [&](int64_t begin, int64_t end) {
-    each_vector<kLanes>(channels, [&](int64_t channel, auto) CNN_JAX_INLINE_LAMBDA {
+    each_vector<kLanes>(channels, [&](int64_t channel, auto fresh) CNN_JAX_INLINE_LAMBDA {
       const Pooled<kLanes, T> pooled(rows, channel);
       for (int64_t at = begin * channels + channel; at < end * channels; at += channels) {
-        Lanes<kLanes>::store(pooled(input + at), output + at);
+        // The channels that come again stay as they are until then.
+        const auto given = Lanes<kLanes>::load(input + at);
+        Lanes<kLanes>::store(fresh ? pooled(input + at) : given, output + at);
       }
     });
   });
@@ -227,7 +229,7 @@ CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const T* gradi
   });
 }
 
-// The same for windows of one element that leave none out.
+// The same for windows of one element that leave none out. Result and gradient may be one.
 template <int kLanes, typename T>
 CNN_JAX_INLINE void gradient_of_each(const Rows& rows, const T* input, const T* gradient,
                                      T* result, ChannelSums sums) {
