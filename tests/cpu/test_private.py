@@ -32,6 +32,18 @@ def test_register_lowering_takes_a_platform_and_cacheable():
     assert {"platform", "cacheable"} <= set(parameters)
 
 
+def test_lower_per_platform_takes_the_rules_of_a_primitive():
+    assert list(inspect.signature(private.mlir.lower_per_platform).parameters) == [
+        "ctx",
+        "description",
+        "platform_rules",
+        "default_rule",
+        "effects",
+        "rule_args",
+        "rule_kwargs",
+    ]
+
+
 def test_lower_fun_takes_a_function_and_multiple_results():
     assert list(inspect.signature(mlir.lower_fun).parameters) == ["fun", "multiple_results"]
 
