@@ -108,6 +108,11 @@ def test_a_padding_is_seen_behind_the_value_that_it_makes():
         assert zero[1:] == ((4,), ((1, 2, 3),))
         assert one is None
     seen.clear()
+    jax.jit(lambda x: probe.bind(lax.pad(x, jnp.complex64(0), [(1, 2, 3)]))).lower(
+        jnp.ones(4, jnp.complex64)
+    )
+    assert seen == [None]
+    seen.clear()
     jax.jit(lambda x: probe.bind(x + 1)).lower(jnp.ones(4))
     assert seen == [None]
 
