@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
-from jax.interpreters import mlir
 
 from cnn_jax.cpu import (
     choose,
@@ -91,23 +90,14 @@ def install(
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
                 native_library.load()
-        primitives, joined = _PRIMITIVES, ()
-        if "dense" in settings.kernels:
-            primitives = (*_PRIMITIVES, *_OF_PRODUCTS)
-            joined = private.join_rules(dense.PRIMITIVE)
-        tables = [(private.rules_that_apply(primitive), primitive) for primitive in primitives]
-        saved = tuple((table, primitive, table.get(primitive)) for table, primitive in tables)
-        saved = (*saved, *joined)
+        primitives = (*_PRIMITIVES, *_OF_PRODUCTS) if "dense" in settings.kernels else _PRIMITIVES
+        saved = tuple(entry for primitive in primitives for entry in private.entries(primitive))
         uncacheable = frozenset(private.uncacheable_primitives() & set(primitives))
-        for table, primitive in tables:
+        for primitive in primitives:
             # Equal equations of one module may stand inside and outside of shard_map, and next to
             # different ones, and must not share a lowered body.
-            mlir.register_lowering(
-                primitive,
-                rules.rule(primitive, private.stock_rule(primitive), settings),
-                platform=private.PLATFORM if table is private.platform_rules() else None,
-                cacheable=False,
-            )
+            stock = private.stock_rule(primitive)
+            private.replace_rules(primitive, rules.rule(primitive, stock, settings))
         kept = memory.keep() if settings.keep_memory else "returned"
         _current = Installation(settings, saved, uncacheable, kept)
         jax.clear_caches()
@@ -151,8 +141,7 @@ def installed(
 def uninstalled() -> Iterator[None]:
     """Within the `with` block, JAX's own rules; after it, what stood before.
 
-    For what the rules can't do: JAX 0.10 fails to lower rules that it may not cache for several
-    platforms at once, as `jax.export` with `platforms=("cpu", "cuda")` asks.
+    For programs that are to be lowered as JAX alone does, say to compare with.
 
     Examples:
         >>> from cnn_jax import cpu

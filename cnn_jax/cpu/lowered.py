@@ -57,7 +57,7 @@ def the_number(value) -> float | None:
     owner = value.owner
     if isinstance(owner, hlo.BroadcastInDimOp):
         owner = owner.operand.owner
-    if not isinstance(owner, hlo.ConstantOp):
+    if not isinstance(owner, hlo.ConstantOp) or "complex" in str(value.type.element_type):
         return None
     written = _ONE_NUMBER.match(str(owner.value))
     return None if written is None else float(written[1])

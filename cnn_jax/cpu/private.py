@@ -23,34 +23,24 @@ def common_rules() -> dict:
     return mlir._lowerings
 
 
-def rules_that_apply(primitive) -> dict:
-    """The table in which a primitive's rule for the CPU is to be replaced.
+def entries(primitive) -> tuple[tuple[dict, Any, Any], ...]:
+    """Where a primitive's rules stand, for all platforms and for single ones.
+
+    Each is a table, the primitive and its entry there, or None for none.
+    """
+    tables = (common_rules(), *mlir._platform_specific_lowerings.values())
+    return tuple((table, primitive, table.get(primitive)) for table in tables)
+
+
+def replace_rules(primitive, rule) -> None:
+    """Let one rule lower a primitive for every platform, alone or among others.
 
     JAX 0.10 can't lower for several platforms a primitive that it may not cache and that has a rule
-    for one of them. So the rule for all is replaced where no platform has one of its own.
+    for one of them.
     """
-    tables = mlir._platform_specific_lowerings.values()
-    return platform_rules() if any(primitive in table for table in tables) else common_rules()
-
-
-def join_rules(primitive) -> tuple[tuple[dict, Any, Any], ...]:
-    """Make the rules that single platforms have for a primitive part of the one for all of them.
-
-    For several platforms at once there is the latter. Returns what stood: table, primitive, entry.
-    """
-    platforms = mlir._platform_specific_lowerings
-    tables = {name: table for name, table in platforms.items() if primitive in table}
-    common = common_rules()[primitive]
-    saved = [(table, primitive, table[primitive]) for table in tables.values()]
-    alone: dict[str, Any] = {name: table.pop(primitive).rule for name, table in tables.items()}
-
-    def joined(context, *operands, **params):
-        platforms = mlir._platforms_for_eqn(context)
-        rule = alone.get(platforms[0], common.rule) if len(platforms) == 1 else common.rule
-        return rule(context, *operands, **params)
-
-    mlir.register_lowering(primitive, joined)
-    return (*saved, (common_rules(), primitive, common))
+    for table in mlir._platform_specific_lowerings.values():
+        table.pop(primitive, None)
+    mlir.register_lowering(primitive, rule, cacheable=False)
 
 
 def for_cpu_alone(context) -> bool:
@@ -64,8 +54,27 @@ def uncacheable_primitives() -> set:
 
 
 def stock_rule(primitive):
-    """The function that lowers a primitive for the CPU where nothing is installed."""
-    return (platform_rules().get(primitive) or common_rules()[primitive]).rule
+    """A function that lowers a primitive by the rules that stand now, for any platforms."""
+    tables = mlir._platform_specific_lowerings.items()
+    special = {name: table[primitive].rule for name, table in tables if primitive in table}
+    common = common_rules().get(primitive)
+    default = None if common is None else common.rule
+
+    def lower(context, *operands, **params):
+        platforms = mlir._platforms_for_eqn(context)
+        rules = [special.get(platform, default) for platform in platforms]
+        alone = len(rules) == 1 or special.keys().isdisjoint(platforms)
+        rule = rules[0] if alone else None
+        if rule is not None:
+            return rule(context, *operands, **params)
+        # JAX expects a list, and has a tuple for primitives that it may not cache. None of those
+        # with a rule for one platform has effects.
+        context = context.replace(avals_out=list(context.avals_out))
+        return mlir.lower_per_platform(
+            context, str(primitive), special, default, frozenset(), *operands, **params
+        )
+
+    return lower
 
 
 def automatically_partitioned(context) -> bool:
@@ -101,6 +110,9 @@ def padding_behind(value):
     """
     pad = value.owner
     if not isinstance(pad, hlo.PadOp) or not isinstance(pad.padding_value.owner, hlo.ConstantOp):
+        return None
+    # The bindings can't read complex constants.
+    if "complex" in str(value.type.element_type):
         return None
     if not str(pad.padding_value.owner.value).startswith(("dense<0.000000e+00>", "dense<0>")):
         return None

@@ -130,7 +130,7 @@ def _no_locations() -> Iterator[None]:
 def _stock_rules() -> contextlib.AbstractContextManager[None]:
     """Take the faster CPU kernels away for a moment, if they are installed.
 
-    JAX can't lower their rules, which it may not cache, for several platforms at once.
+    The program is to be the same with them as without.
     """
     cpu = sys.modules.get("cnn_jax.cpu")
     return contextlib.nullcontext() if cpu is None else cpu.uninstalled()

@@ -240,6 +240,36 @@ def test_a_kernel_element_on_padding_alone_has_no_gradient(dtype, size, window, 
     np.testing.assert_array_equal(np.asarray(gradient, np.float32), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "dilation", "padding"),
+    [(64, 5, 2, 11, (22, 22)), (65, 4, 2, 8, (18, 4)), (110, 5, 3, 12, (24, 23))],
+)
+def test_a_kernel_gradient_with_long_padding_at_half_a_row_is_right(
+    dtype, size, window, stride, dilation, padding
+):
+    def function(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (stride,), (padding,), rhs_dilation=(dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )  # fmt: skip
+
+    draw = np.random.default_rng(0)
+    x = draw.integers(-2, 3, (2, size, 3))
+    kernel = np.zeros((window, 3, 16))
+    y = jax.eval_shape(function, jnp.asarray(x, dtype), jnp.asarray(kernel, dtype))
+    cotangent = draw.integers(-1, 2, y.shape)
+    padded = np.pad(x, ((0, 0), padding, (0, 0)))
+    reach = (y.shape[1] - 1) * stride + 1
+    taps = [padded[:, tap * dilation :][:, :reach:stride] for tap in range(window)]
+    expected = [np.einsum("nwi,nwo->io", tap, cotangent) for tap in taps]
+    with cpu.installed(keep_memory=False):
+        gradient = jax.jit(lambda x, k, c: jax.vjp(function, x, k)[1](c)[1])(
+            *(jnp.asarray(array, dtype) for array in (x, kernel, cotangent))
+        )
+    np.testing.assert_array_equal(np.asarray(gradient, np.float32), np.stack(expected))
+
+
 def test_a_dilated_window_that_jumps_over_the_input_is_survived(native):
     # oneDNN crashes on it where the processor has matrix units for bfloat16.
     def convolve(x, kernel):

@@ -602,3 +602,15 @@ def test_a_pooling_of_converted_numbers_is_left_to_xla_which_converts_as_it_pool
         assert "cnn_jax_pooling" not in jax.jit(mean).lower(x).as_text()
         assert "cnn_jax_pooling" in jax.jit(mean).lower(x.astype("float32")).as_text()
         assert [row.kernel for row in cpu.explain(mean, x).rows] == ["slices"]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "int32", "float16", "bfloat16", "float8_e4m3fn"])
+def test_constants_of_any_type_can_be_divided_by_and_selected(dtype):
+    def program(x):
+        halves = lax.div(x, lax.full_like(x, 2))
+        return lax.select(jnp.ones(x.shape, bool), halves, lax.full_like(x, 0))
+
+    x = jnp.asarray([4, 2, 0, -2], dtype)
+    with cpu.installed(keep_memory=False):
+        halves = jax.jit(program)(x)
+    np.testing.assert_array_equal(np.asarray(halves, "complex64"), [2, 1, 0, -1])

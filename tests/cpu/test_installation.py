@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -79,6 +80,63 @@ def test_uninstall_restores_every_table():
     assert private.platform_rules() == rules
     assert private.common_rules() == common
     assert private.uncacheable_primitives() == uncacheable
+
+
+def poolings(x):
+    first = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "SAME")
+    return jnp.sum(first * jnp.sin(first))
+
+
+# Those that JAX has a rule for on one platform: convolutions, of complex numbers above all;
+# products of two types; the gradient of a pooling, and its tangent.
+FOR_SEVERAL = {
+    "convolution and its gradients": (
+        jax.value_and_grad(lambda k, x: jnp.sum(correlate(x, k) ** 2), (0, 1)),
+        (KERNEL, X),
+    ),
+    "complex convolution": (
+        correlate,
+        (X.astype(jnp.complex64), KERNEL.astype(jnp.complex64)),
+    ),
+    "gradient of a pooling": (jax.grad(poolings), (X,)),
+    "tangent of its gradient": (
+        lambda x: jax.jvp(jax.grad(poolings), (x,), (x,))[1],
+        (X,),
+    ),
+    "product of narrow numbers": (
+        lambda x, y: lax.dot(x, y, preferred_element_type=jnp.float32),
+        (jnp.ones((2, 3), jnp.float8_e4m3fn), jnp.ones((3, 4), jnp.float8_e4m3fn)),
+    ),
+    "loop": (
+        lambda x: lax.fori_loop(0, 3, lambda _, y: correlate(y, KERNEL[..., :3]), x),
+        (X,),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOR_SEVERAL)
+def test_programs_for_several_platforms_are_those_of_jax_alone(name):
+    function, args = FOR_SEVERAL[name]
+
+    def exported(*platforms: str):
+        return jax.export.export(jax.jit(function), platforms=platforms)(*args)
+
+    several = [("cpu", "cuda"), ("tpu", "cpu"), ("cpu", "cuda", "rocm", "tpu"), ("cuda", "rocm")]
+    states = contextlib.nullcontext(), cpu.installed(keep_memory=False), contextlib.nullcontext()
+    collected = []
+    for state in states:
+        with state:
+            collected.append([exported(*platforms) for platforms in (*several, ("tpu",))])
+    before, installed, after = collected
+    for now, with_them, then in zip(before, installed, after, strict=True):
+        assert operations(now) == operations(with_them) == operations(then)
+    for now, then in zip(installed[:2], before[:2], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, now.call(*args), then.call(*args))
+
+
+def operations(program) -> list[str]:
+    """The names of a program's operations, sorted, as JAX may put some into functions."""
+    return sorted(re.findall(r"(?:stablehlo|chlo)\.\w+", program.mlir_module()))
 
 
 def test_installed_is_undone_when_the_block_fails():

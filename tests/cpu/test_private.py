@@ -32,6 +32,18 @@ def test_register_lowering_takes_a_platform_and_cacheable():
     assert {"platform", "cacheable"} <= set(parameters)
 
 
+def test_lower_per_platform_takes_the_rules_of_a_primitive():
+    assert list(inspect.signature(private.mlir.lower_per_platform).parameters) == [
+        "ctx",
+        "description",
+        "platform_rules",
+        "default_rule",
+        "effects",
+        "rule_args",
+        "rule_kwargs",
+    ]
+
+
 def test_lower_fun_takes_a_function_and_multiple_results():
     assert list(inspect.signature(mlir.lower_fun).parameters) == ["fun", "multiple_results"]
 
@@ -95,6 +107,11 @@ def test_a_padding_is_seen_behind_the_value_that_it_makes():
         assert zero is not None
         assert zero[1:] == ((4,), ((1, 2, 3),))
         assert one is None
+    seen.clear()
+    jax.jit(lambda x: probe.bind(lax.pad(x, jnp.complex64(0), [(1, 2, 3)]))).lower(
+        jnp.ones(4, jnp.complex64)
+    )
+    assert seen == [None]
     seen.clear()
     jax.jit(lambda x: probe.bind(x + 1)).lower(jnp.ones(4))
     assert seen == [None]
