@@ -6,6 +6,7 @@ from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
 from cnn_jax.cpu import xla_convolution_layout as layout
+from cnn_jax.cpu import xla_convolution_narrow as narrow
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.convolution import Convolution
 from cnn_jax.cpu.xla_convolution_layout import size
@@ -28,8 +29,10 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 _MOST_PRODUCTS = 300
 # Where so many inputs make one output, and outputs are this few, oneDNN's vectors are mostly empty.
 _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
-# A single output repays its product sooner than several, and these a large window's sooner.
-_WORK_FOR_ONE, _WORK_FOR_FEW, _LARGE_WINDOW = 1_000_000, 16_000_000, 10
+# A single output repays its product sooner than several, unless these have many times the inputs.
+_WORK_FOR_ONE, _WORK_FOR_FEW = 1_000_000, 16_000_000
+# With such a stride the terms of the sum are few, which this many inputs repay.
+_LARGE_STRIDE, _VERY_MANY_INPUTS, _FEWER_OUTPUTS = 3, 256, 4
 # One large product beats the products by image that oneDNN's general kernel makes.
 _LARGE_PRODUCT = 400_000
 # A shifted sum of that many terms is worth the memory that it goes through.
@@ -65,9 +68,11 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
     if c.feature_groups > 1:
         each = c.feature_groups == c.in_channels and size(c.window) <= _MOST_ELEMENTS
         return each and (general or size(c.window) == 1)
+    if narrow.wins(c):
+        return True
     if _single_product(c):
         return general or (size(c.window) == 1 and c.out_channels <= _FEW_OUTPUTS)
-    return _one_output_of_many(c) or _few_outputs(c)
+    return _one_output_of_many(c) or _few_outputs(c) or _has_large_stride(c)
 
 
 def _single_product(c: Convolution) -> bool:
@@ -111,6 +116,8 @@ def _batch_groups(c: Convolution) -> Choice:
 
 
 def _dense(c: Convolution) -> Choice:
+    if narrow.wins(c):
+        return _choice("rows as channels", "a narrow picture", narrow.merged, c)
     # With zeros between the elements most products are for nothing.
     dense = max(c.lhs_dilation) == 1 or _work(c) >= _WORK_FOR_ONE
     if c.in_channels == 1 and dense and size(c.window) * c.out_channels <= _MOST_PRODUCTS:
@@ -127,10 +134,12 @@ def _dense(c: Convolution) -> Choice:
         return _choice("shifted sum of products", "one output channel", dot.one_output_channel, c)
     if _one_output_of_many(c) or _few_outputs(c):
         return _choice("shifted sum of products", "few output channels", dot.few_output_channels, c)
+    if _has_large_stride(c):
+        return _choice("shifted sum of products", "a large stride", dot.few_output_channels, c)
     # A window of many elements beside a small result is a kernel gradient's.
     columns = size(c.output) * c.batch
-    narrow = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
-    if size(c.window) > _MOST_ELEMENTS and narrow:
+    suits = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
+    if size(c.window) > _MOST_ELEMENTS and suits:
         return _choice("matrix product", "few input channels", dot.kernel_gradient, c)
     return stock("XLA's dense kernel")
 
@@ -144,15 +153,24 @@ def _one_output_of_many(c: Convolution) -> bool:
 
 
 def _few_outputs(c: Convolution) -> bool:
-    large = size(c.window) >= _LARGE_WINDOW
-    least = _LEAST_WORK if large else _WORK_FOR_FEW
+    very_many = c.in_channels >= 2 * _MANY_INPUTS * c.out_channels
+    least = _LEAST_WORK if very_many else _WORK_FOR_FEW
     return c.out_channels <= _FEW_OUTPUTS and _outputs_of_many(c) and _work(c) >= least
 
 
 def _outputs_of_many(c: Convolution) -> bool:
+    return c.in_channels > _MANY_INPUTS * c.out_channels and _can_be_shifted(c)
+
+
+def _has_large_stride(c: Convolution) -> bool:
+    many = c.in_channels >= max(_VERY_MANY_INPUTS, _FEWER_OUTPUTS * c.out_channels)
+    large = min(c.lhs_dilation) >= _LARGE_STRIDE
+    return large and many and _can_be_shifted(c) and _work(c) >= _LEAST_WORK
+
+
+def _can_be_shifted(c: Convolution) -> bool:
     return (
-        c.in_channels >= _MANY_INPUTS * c.out_channels
-        and 1 < size(c.window) <= _MOST_ELEMENTS
+        1 < size(c.window) <= _MOST_ELEMENTS
         and all(step == 1 for step in c.stride)
         and not layout.negative(c)
     )
