@@ -19,6 +19,9 @@ _MOST_ELEMENTS = 81
 _LEAST_WORK, _LEAST_WORK_3D = 2_000_000, 5_000_000
 # The input gradient of a depthwise convolution that makes so many outputs of each input.
 _FEW_INPUTS = 4
+# oneDNN's kernel gradients by channel are for windows up to this one; past it, sums by row are
+# faster from so many channels on.
+_WINDOW_BY_CHANNEL, _CHANNELS_BY_ROW = 3, 64
 # Groups are joined until a dense convolution has as many channels, in so many calls at most. In
 # three dimensions XLA's dense kernel is itself slow, and zeros between groups cost more.
 _ENOUGH_CHANNELS = {1: 32, 2: 32, 3: 8}
@@ -60,11 +63,13 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
 
     `general` is whether oneDNN has only the kernel that it uses where no other fits.
     """
-    # In bfloat16 oneDNN has the processor's matrix units.
-    if c.dtype != "float32" or c.empty or not 1 <= c.rank <= 3:
+    if c.dtype not in ("float32", "bfloat16") or c.empty or not 1 <= c.rank <= 3:
         return False
-    if c.batch_groups > 1:
-        return general and c.batch_groups == c.batch and size(c.output) <= _MOST_ELEMENTS
+    if c.batch_groups > 1 and c.batch_groups == c.batch:
+        return size(c.output) <= _MOST_ELEMENTS and (general or _onednn_works_by_group(c))
+    # In bfloat16 oneDNN has the processor's matrix units.
+    if c.dtype != "float32" or c.batch_groups > 1:
+        return False
     if c.feature_groups > 1:
         each = c.feature_groups == c.in_channels and size(c.window) <= _MOST_ELEMENTS
         return each and (general or size(c.window) == 1)
@@ -73,6 +78,13 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
     if _single_product(c):
         return general or (size(c.window) == 1 and c.out_channels <= _FEW_OUTPUTS)
     return _one_output_of_many(c) or _few_outputs(c) or _has_large_stride(c)
+
+
+def _onednn_works_by_group(c: Convolution) -> bool:
+    """Whether oneDNN takes each channel for a group of 16, and is slower than a sum by row."""
+    own = c.rank < 3 and max(c.output) <= _WINDOW_BY_CHANNEL and max(c.stride) == 1
+    many = c.dtype == "bfloat16" or (c.rank == 2 and c.batch >= _CHANNELS_BY_ROW)
+    return many and not own
 
 
 def _single_product(c: Convolution) -> bool:
