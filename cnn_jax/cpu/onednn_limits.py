@@ -28,10 +28,14 @@ def slower(c: Convolution, general: bool) -> str | None:
     if c.dtype == "bfloat16" and c.batch_groups == c.batch > 1 and max(c.stride) > 1:
         return "oneDNN's bfloat16 kernel for dilated depthwise kernel gradients is wrong"
     # What takes something away XLA gets wrong, unless it is done first, and that is slow.
-    if c.dtype != "float32" or layout.negative(c):
+    if layout.negative(c):
         return None
     gradient = c.kind is Kind.KERNEL_GRADIENT
     groups = max(c.feature_groups, c.batch_groups)
+    if gradient and general and groups == 1 and c.rank == 3:
+        return "oneDNN has only its general kernel for this kernel gradient"
+    if c.dtype != "float32":
+        return None
     images = c.in_channels  # of a kernel gradient
     small = images >= _MANY_IMAGES and c.flops // 2 < _SMALL_IMAGE * images
     if gradient and general and groups == 1 and (c.batch > _FEW_INPUTS or small):

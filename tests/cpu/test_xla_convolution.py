@@ -296,6 +296,12 @@ def test_the_limits_of_onednn(x, kernel, groups, stride, kind, general, why):
     assert onednn_limits.slower(half, general) is None
 
 
+def test_the_limits_of_onednn_in_bfloat16():
+    c = described((2, 9, 9, 9, 4), (3, 3, 3, 4, 8), kind="kernel gradient", dtype="bfloat16")
+    assert onednn_limits.slower(c, general=False) is None
+    assert "general kernel" in (onednn_limits.slower(c, general=True) or "")
+
+
 def test_groups_are_joined_to_enough_channels_in_few_calls():
     assert grouped.joined(32, 4, 32, 16) == 8
     assert grouped.joined(4, 32, 32, 16) == 1
