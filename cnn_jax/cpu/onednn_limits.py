@@ -32,10 +32,9 @@ def slower(c: Convolution, general: bool) -> str | None:
         return None
     gradient = c.kind is Kind.KERNEL_GRADIENT
     groups = max(c.feature_groups, c.batch_groups)
-    if gradient and general and groups == 1 and c.rank == 3:
-        return "oneDNN has only its general kernel for this kernel gradient"
     if c.dtype != "float32":
-        return None
+        slow = gradient and general and groups == 1 and c.rank == 3
+        return "oneDNN has only its general kernel for this kernel gradient" if slow else None
     images = c.in_channels  # of a kernel gradient
     small = images >= _MANY_IMAGES and c.flops // 2 < _SMALL_IMAGE * images
     if gradient and general and groups == 1 and (c.batch > _FEW_INPUTS or small):
