@@ -17,9 +17,9 @@ void GOMP_parallel(void (*function)(void*), void* data, unsigned threads, unsign
 namespace cnn_jax {
 namespace {
 
-// To wake a thread that sleeps, and to be woken by it, takes up to 150 microseconds, but next to
-// nothing soon after it worked: less work than this is done sooner by one.
-constexpr int64_t kWorthAThread = 5'000'000;
+// To wake a thread that sleeps, and to be woken by it, takes up to 150 microseconds: less work than
+// this is done sooner by one.
+constexpr int64_t kWorthAThread = 10'000'000;
 
 std::atomic<bool> forked{false};
 
