@@ -180,7 +180,8 @@ def _waiting_shortly() -> Iterator[None]:
 
     Its threads would otherwise spin for milliseconds after each convolution and keep XLA's off the
     cores. To sleep at once costs more: waking them takes up to 0.1 ms, at each of the two or three
-    steps of a convolution. What the user has set stays.
+    steps of a convolution. With more threads than processors, as where several of XLA's call, they
+    sleep at once all the same. What the user has set stays.
     """
     wanted = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(_SPINS)}
     if any(name in os.environ for name in wanted):
