@@ -36,6 +36,8 @@ _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
 _WORK_FOR_ONE, _WORK_FOR_FEW = 1_000_000, 16_000_000
 # With such a stride the terms of the sum are few, which this many inputs repay.
 _LARGE_STRIDE, _VERY_MANY_INPUTS, _FEWER_OUTPUTS = 3, 256, 4
+# Where it leaves gaps between the windows, zeros in so many channels cost oneDNN as much as sums.
+_MANY_ZEROS = 256
 # One large product beats the products by image that oneDNN's general kernel makes.
 _LARGE_PRODUCT = 400_000
 # A shifted sum of that many terms is worth the memory that it goes through.
@@ -176,8 +178,14 @@ def _outputs_of_many(c: Convolution) -> bool:
 
 def _has_large_stride(c: Convolution) -> bool:
     many = c.in_channels >= max(_VERY_MANY_INPUTS, _FEWER_OUTPUTS * c.out_channels)
+    gaps = all(w < step for w, step in zip(c.window, c.lhs_dilation, strict=True))
     large = min(c.lhs_dilation) >= _LARGE_STRIDE
-    return large and many and _can_be_shifted(c) and _work(c) >= _LEAST_WORK
+    return (
+        large
+        and (many or (gaps and c.out_channels >= _MANY_ZEROS))
+        and _can_be_shifted(c)
+        and _work(c) >= _LEAST_WORK
+    )
 
 
 def _can_be_shifted(c: Convolution) -> bool:

@@ -254,6 +254,8 @@ FASTER = [
     ((8, 32, 31, 4), (5, 5, 4, 64), 1, 1, "input gradient", False, False),
     ((8, 32, 31, 17), (3, 3, 17, 512), 1, 3, "input gradient", False, True),
     ((8, 32, 31, 17), (3, 3, 17, 512), 1, 2, "input gradient", False, False),
+    ((4, 48, 48, 256), (2, 2, 256, 96), 1, 3, "input gradient", False, True),
+    ((4, 48, 48, 64), (2, 2, 64, 64), 1, 3, "input gradient", False, False),
     ((4, 44, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, True),
 ]
 
