@@ -1,5 +1,6 @@
 """Finds and loads the native library and the oneDNN that it calls."""
 
+import contextlib
 import ctypes
 import functools
 import importlib.metadata
@@ -21,6 +22,9 @@ MISSING = "the native library is missing; see status()"
 
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
+
+# Some 0.1 ms, by the processor.
+_SPINS = 5_000
 
 _GENERAL = 2  # the library's word for oneDNN's general kernel
 
@@ -152,12 +156,8 @@ def _has_wheels() -> bool:
 
 @functools.cache
 def _load_onednn() -> ctypes.CDLL:
-    # libgomp reads this once, when it is loaded; its threads would otherwise spin after each
-    # convolution and keep XLA's off the cores.
-    before = os.environ.get("OMP_WAIT_POLICY")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     failures = []
-    try:
+    with _waiting_shortly():
         for path in _onednn_candidates():
             try:
                 library = ctypes.CDLL(path)
@@ -168,13 +168,31 @@ def _load_onednn() -> ctypes.CDLL:
             if version[0] == 3:
                 return library
             failures.append(f"{path} is version {'.'.join(map(str, version))}, not 3")
-    finally:
-        if before is None:
-            del os.environ["OMP_WAIT_POLICY"]
     raise NativeLibraryError(
         f"{_how_to_get_onednn()}, or name a library of oneDNN 3 in CNN_JAX_ONEDNN "
         f"({'; '.join(failures)})"
     )
+
+
+@contextlib.contextmanager
+def _waiting_shortly() -> Iterator[None]:
+    """Environment variables that libgomp reads once, when it is loaded.
+
+    Its threads would otherwise spin for milliseconds after each convolution and keep XLA's off the
+    cores. To sleep at once costs more: waking them takes up to 0.1 ms, at each of the two or three
+    steps of a convolution. With more threads than processors, as where several of XLA's call, they
+    sleep at once all the same. What the user has set stays.
+    """
+    wanted = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(_SPINS)}
+    if any(name in os.environ for name in wanted):
+        yield
+        return
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name in wanted:
+            del os.environ[name]
 
 
 class _Version(ctypes.Structure):

@@ -1,22 +1,23 @@
-"""Where oneDNN's kernels are slower than XLA's own, measured on shapes drawn at random."""
+"""Where oneDNN's kernels are slower than XLA's own, measured on drawn shapes, or wrong."""
 
 import math
 
 from cnn_jax.cpu import xla_convolution_layout as layout
 from cnn_jax.cpu.convolution import Convolution, Kind
 
-# Weights that don't fit into a core's cache are fetched anew for every image, which so many output
-# positions don't repay.
-_LARGE_WEIGHTS, _FEW_POSITIONS = 1_000_000, 32
+# The gradient of weights that don't fit into a core's cache is added to anew for every image, which
+# so many output positions don't repay.
+_LARGE_WEIGHTS, _FEW_POSITIONS = 1_000_000, 8
 # With up to 4 input channels oneDNN has kernels of its own, with 16 its vectors are full.
 _BETWEEN, _MANY_OUTPUTS, _LARGE_RESULT = range(5, 9), 96, 900_000
 # The general kernel copies every window before its product, and makes one for every image.
-_FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 8, 5_000_000, 32, 100_000
+_FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 4, 5_000_000, 32, 100_000
 # Its kernels go row by row.
-_LONG, _ROWS_WORK = 64, 1_000_000
-# A result of so few channels leaves most of a vector empty.
-_FEW_OUTPUTS, _MANY_INPUTS, _SOME_WORK = range(2, 5), 16, 2_000_000
-_VERY_MANY_INPUTS = 256
+_ROWS_WORK = 1_000_000
+# A result of so few channels leaves most of a vector empty. In a small window that is lost only
+# where inputs are so many for each output.
+_FEW_OUTPUTS, _MORE_THAN_A_VECTOR, _MANY_INPUTS = 4, 17, 16
+_SMALL_WINDOW, _SOME_WORK = 9, 2_000_000
 
 
 def slower(c: Convolution, general: bool) -> str | None:
@@ -24,11 +25,16 @@ def slower(c: Convolution, general: bool) -> str | None:
 
     `general` is whether oneDNN has only the kernel that it uses where no other fits.
     """
+    if c.dtype == "bfloat16" and c.batch_groups == c.batch > 1 and max(c.stride) > 1:
+        return "oneDNN's bfloat16 kernel for dilated depthwise kernel gradients is wrong"
     # What takes something away XLA gets wrong, unless it is done first, and that is slow.
-    if c.dtype != "float32" or layout.negative(c):
+    if layout.negative(c):
         return None
     gradient = c.kind is Kind.KERNEL_GRADIENT
     groups = max(c.feature_groups, c.batch_groups)
+    if c.dtype != "float32":
+        slow = gradient and general and groups == 1 and c.rank == 3
+        return "oneDNN has only its general kernel for this kernel gradient" if slow else None
     images = c.in_channels  # of a kernel gradient
     small = images >= _MANY_IMAGES and c.flops // 2 < _SMALL_IMAGE * images
     if gradient and general and groups == 1 and (c.batch > _FEW_INPUTS or small):
@@ -38,7 +44,7 @@ def slower(c: Convolution, general: bool) -> str | None:
         return "oneDNN has only its general kernel for these groups"
     if groups > 1:
         return None
-    if c.kind is not Kind.INPUT_GRADIENT and _has_large_weights(c):
+    if gradient and _has_large_weights(c):
         return "the weights are large beside the picture"
     if gradient or math.prod(c.window) == 1:
         return None
@@ -47,16 +53,11 @@ def slower(c: Convolution, general: bool) -> str | None:
         return "the rows are narrow beside the stride"
     if any(step > 1 for step in c.lhs_dilation):
         return None
-    if c.rank == 2 and _has_rows_of_one(c):
-        return "the rows are single elements"
     large = math.prod(c.out_shape) >= _LARGE_RESULT
     if c.in_channels in _BETWEEN and c.out_channels >= _MANY_OUTPUTS and large:
         return "few input channels make a large result"
-    many = c.in_channels >= _MANY_INPUTS * c.out_channels and max(c.stride) == 1
-    if c.out_channels in _FEW_OUTPUTS and many and c.flops // 2 >= _SOME_WORK:
+    if c.out_channels <= _FEW_OUTPUTS and _has_many_inputs(c) and c.flops // 2 >= _SOME_WORK:
         return "few output channels of many inputs"
-    if c.out_channels == 1 and c.in_channels >= _VERY_MANY_INPUTS and max(c.stride) > 1:
-        return "one output channel of many inputs"
     return None
 
 
@@ -68,17 +69,16 @@ def faster_in_float32(c: Convolution) -> str | None:
     return None
 
 
-def _has_rows_of_one(c: Convolution) -> bool:
-    one = c.output[-1] == 1 or (c.kind is Kind.INPUT_GRADIENT and c.input[-1] == 1)
-    return one and c.window[-1] > 1 and max(c.stride) == 1 and max(c.output) >= _LONG
+def _has_many_inputs(c: Convolution) -> bool:
+    if max(c.stride) > 1 or c.in_channels < _MORE_THAN_A_VECTOR:
+        return False
+    large = math.prod(c.window) > _SMALL_WINDOW
+    return large or c.in_channels >= _MANY_INPUTS * max(c.out_channels, 2)
 
 
 def _has_large_weights(c: Convolution) -> bool:
-    weights, window, positions = c.rhs_shape, c.window, c.output
-    if c.kind is Kind.KERNEL_GRADIENT:
-        weights, window, positions = c.out_shape, c.output, c.window
     return (
-        math.prod(window) > 1
-        and math.prod(weights) >= _LARGE_WEIGHTS
-        and math.prod(positions) <= _FEW_POSITIONS
+        math.prod(c.output) > 1
+        and math.prod(c.out_shape) >= _LARGE_WEIGHTS
+        and math.prod(c.window) <= _FEW_POSITIONS
     )

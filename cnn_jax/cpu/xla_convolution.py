@@ -6,6 +6,7 @@ from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
 from cnn_jax.cpu import xla_convolution_layout as layout
+from cnn_jax.cpu import xla_convolution_narrow as narrow
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.convolution import Convolution
 from cnn_jax.cpu.xla_convolution_layout import size
@@ -18,6 +19,9 @@ _MOST_ELEMENTS = 81
 _LEAST_WORK, _LEAST_WORK_3D = 2_000_000, 5_000_000
 # The input gradient of a depthwise convolution that makes so many outputs of each input.
 _FEW_INPUTS = 4
+# oneDNN's kernel gradients by channel are for windows up to this one; past it, sums by row are
+# faster from so many channels on.
+_WINDOW_BY_CHANNEL, _CHANNELS_BY_ROW = 3, 64
 # Groups are joined until a dense convolution has as many channels, in so many calls at most. In
 # three dimensions XLA's dense kernel is itself slow, and zeros between groups cost more.
 _ENOUGH_CHANNELS = {1: 32, 2: 32, 3: 8}
@@ -28,8 +32,12 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 _MOST_PRODUCTS = 300
 # Where so many inputs make one output, and outputs are this few, oneDNN's vectors are mostly empty.
 _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
-# A single output repays its product sooner than several, and these a large window's sooner.
-_WORK_FOR_ONE, _WORK_FOR_FEW, _LARGE_WINDOW = 1_000_000, 16_000_000, 10
+# A single output repays its product sooner than several, unless these have many times the inputs.
+_WORK_FOR_ONE, _WORK_FOR_FEW = 1_000_000, 16_000_000
+# With such a stride the terms of the sum are few, which this many inputs repay.
+_LARGE_STRIDE, _VERY_MANY_INPUTS, _FEWER_OUTPUTS = 3, 256, 4
+# Where it leaves gaps between the windows, zeros in so many channels cost oneDNN as much as sums.
+_MANY_ZEROS = 256
 # One large product beats the products by image that oneDNN's general kernel makes.
 _LARGE_PRODUCT = 400_000
 # A shifted sum of that many terms is worth the memory that it goes through.
@@ -57,17 +65,28 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
 
     `general` is whether oneDNN has only the kernel that it uses where no other fits.
     """
-    # In bfloat16 oneDNN has the processor's matrix units.
-    if c.dtype != "float32" or c.empty or not 1 <= c.rank <= 3:
+    if c.dtype not in ("float32", "bfloat16") or c.empty or not 1 <= c.rank <= 3:
         return False
-    if c.batch_groups > 1:
-        return general and c.batch_groups == c.batch and size(c.output) <= _MOST_ELEMENTS
+    if c.batch_groups > 1 and c.batch_groups == c.batch:
+        return size(c.output) <= _MOST_ELEMENTS and (general or _onednn_works_by_group(c))
+    # In bfloat16 oneDNN has the processor's matrix units.
+    if c.dtype != "float32" or c.batch_groups > 1:
+        return False
     if c.feature_groups > 1:
         each = c.feature_groups == c.in_channels and size(c.window) <= _MOST_ELEMENTS
         return each and (general or size(c.window) == 1)
+    if narrow.wins(c):
+        return True
     if _single_product(c):
         return general or (size(c.window) == 1 and c.out_channels <= _FEW_OUTPUTS)
-    return _one_output_of_many(c) or _few_outputs(c)
+    return _one_output_of_many(c) or _few_outputs(c) or _has_large_stride(c)
+
+
+def _onednn_works_by_group(c: Convolution) -> bool:
+    """Whether oneDNN takes each channel for a group of 16, and is slower than a sum by row."""
+    own = c.rank < 3 and max(c.output) <= _WINDOW_BY_CHANNEL and max(c.stride) == 1
+    many = c.dtype == "bfloat16" or (c.rank == 2 and c.batch >= _CHANNELS_BY_ROW)
+    return many and not own
 
 
 def _single_product(c: Convolution) -> bool:
@@ -111,6 +130,8 @@ def _batch_groups(c: Convolution) -> Choice:
 
 
 def _dense(c: Convolution) -> Choice:
+    if narrow.wins(c):
+        return _choice("rows as channels", "a narrow picture", narrow.merged, c)
     # With zeros between the elements most products are for nothing.
     dense = max(c.lhs_dilation) == 1 or _work(c) >= _WORK_FOR_ONE
     if c.in_channels == 1 and dense and size(c.window) * c.out_channels <= _MOST_PRODUCTS:
@@ -127,10 +148,12 @@ def _dense(c: Convolution) -> Choice:
         return _choice("shifted sum of products", "one output channel", dot.one_output_channel, c)
     if _one_output_of_many(c) or _few_outputs(c):
         return _choice("shifted sum of products", "few output channels", dot.few_output_channels, c)
+    if _has_large_stride(c):
+        return _choice("shifted sum of products", "a large stride", dot.few_output_channels, c)
     # A window of many elements beside a small result is a kernel gradient's.
     columns = size(c.output) * c.batch
-    narrow = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
-    if size(c.window) > _MOST_ELEMENTS and narrow:
+    suits = _LEAST_COLUMNS <= columns <= _MOST_COLUMNS <= c.out_channels
+    if size(c.window) > _MOST_ELEMENTS and suits:
         return _choice("matrix product", "few input channels", dot.kernel_gradient, c)
     return stock("XLA's dense kernel")
 
@@ -144,15 +167,30 @@ def _one_output_of_many(c: Convolution) -> bool:
 
 
 def _few_outputs(c: Convolution) -> bool:
-    large = size(c.window) >= _LARGE_WINDOW
-    least = _LEAST_WORK if large else _WORK_FOR_FEW
+    very_many = c.in_channels >= 2 * _MANY_INPUTS * c.out_channels
+    least = _LEAST_WORK if very_many else _WORK_FOR_FEW
     return c.out_channels <= _FEW_OUTPUTS and _outputs_of_many(c) and _work(c) >= least
 
 
 def _outputs_of_many(c: Convolution) -> bool:
+    return c.in_channels > _MANY_INPUTS * c.out_channels and _can_be_shifted(c)
+
+
+def _has_large_stride(c: Convolution) -> bool:
+    many = c.in_channels >= max(_VERY_MANY_INPUTS, _FEWER_OUTPUTS * c.out_channels)
+    gaps = all(w < step for w, step in zip(c.window, c.lhs_dilation, strict=True))
+    large = min(c.lhs_dilation) >= _LARGE_STRIDE
     return (
-        c.in_channels >= _MANY_INPUTS * c.out_channels
-        and 1 < size(c.window) <= _MOST_ELEMENTS
+        large
+        and (many or (gaps and c.out_channels >= _MANY_ZEROS))
+        and _can_be_shifted(c)
+        and _work(c) >= _LEAST_WORK
+    )
+
+
+def _can_be_shifted(c: Convolution) -> bool:
+    return (
+        1 < size(c.window) <= _MOST_ELEMENTS
         and all(step == 1 for step in c.stride)
         and not layout.negative(c)
     )

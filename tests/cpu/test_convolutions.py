@@ -116,6 +116,33 @@ def test_drawn_convolutions_agree_with_the_stock_rule(case):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE[case[1]] * scale)
 
 
+@pytest.mark.parametrize("kernels", [("onednn",), ("onednn", "xla")])
+def test_a_dilated_depthwise_gradient_in_bfloat16_is_right(kernels):
+    # oneDNN 3.2 gives numbers of any size there.
+    draw = np.random.default_rng(0)
+    x, dy = (jnp.asarray(draw.normal(size=(8, 32, 32, 32)), "bfloat16") for _ in range(2))
+
+    def gradient(x, dy):
+        def convolve(kernel):
+            return lax.conv_general_dilated(
+                x,
+                kernel,
+                (1, 1),
+                ((2, 2), (2, 2)),
+                rhs_dilation=(2, 2),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=32,
+            )
+
+        return jax.vjp(convolve, jnp.zeros((3, 3, 1, 32), x.dtype))[1](dy)[0]
+
+    cpu.uninstall()
+    expected = np.asarray(jax.jit(gradient)(x.astype("float32"), dy.astype("float32")))
+    with cpu.installed(kernels=kernels, keep_memory=False):
+        found = np.asarray(jax.jit(gradient)(x, dy), np.float32)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0.01 * np.abs(expected).max())
+
+
 def test_convolutions_of_every_family_member_reach_the_library(native):
     """Forward, both gradients, strided, dilated, grouped, depthwise, transposed, 1-D to 3-D."""
     cases = [

@@ -11,6 +11,7 @@ import pytest
 from jax import lax
 
 from cnn_jax import cpu
+from cnn_jax.cpu import native_library
 
 _PROGRAM = """
 import multiprocessing, os, signal, sys, warnings
@@ -125,3 +126,22 @@ def test_a_process_that_starts_anew_installs_for_itself(method):
     assert native == cpu.status().native
     assert chosen >= 3
     _close(gradients, stock)
+
+
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+        ({"GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "0"}),
+    ],
+)
+def test_how_long_threads_wait_is_the_users_to_say(given, seen, monkeypatch):
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with native_library._waiting_shortly():
+        assert {name: os.environ[name] for name in names if name in os.environ} == seen
+    assert {name: os.environ[name] for name in names if name in os.environ} == given

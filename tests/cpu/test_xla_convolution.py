@@ -16,6 +16,7 @@ from cnn_jax.cpu import convolution, onednn_limits, xla_convolution
 from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
+from cnn_jax.cpu import xla_convolution_narrow as narrow
 
 TOLERANCE = {"float64": 1e-12, "float32": 2e-5, "bfloat16": 2e-2, "float16": 4e-3}
 
@@ -29,7 +30,7 @@ def convolutions(draw):
     def sizes(*choices):
         return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
 
-    window, spatial = sizes(1, 2, 3), sizes(1, 4, 5)
+    window, spatial = sizes(1, 2, 3), sizes(1, 2, 4, 5)
     inputs = groups * draw(st.sampled_from([1, 1, 2, 3]))
     outputs = groups * draw(st.sampled_from([1, 1, 2, 4]))
     batch = draw(st.integers(1, 3))
@@ -142,6 +143,8 @@ def _named(c):
             yield "one output", part(dot.one_output_channel, c)
         if set(c.stride) == {1} and min(map(min, c.padding)) >= 0:
             yield "few outputs", part(dot.few_output_channels, c)
+        if narrow.applies(c):
+            yield "rows as channels", part(narrow.merged, c)
 
 
 def check(forms, bind, operands, dtype):
@@ -201,6 +204,10 @@ CHOSEN = [
     ((64, 28, 28, 1), (5, 5, 1, 6), 1, "input gradient", "shifted sum of products"),
     ((64, 32, 32, 3), (3, 3, 3, 64), 1, "kernel gradient", "matrix product"),
     ((8, 28, 28, 64), (3, 3, 64, 64), 1, "forward", "stock XLA"),
+    ((8, 64, 1, 16), (5, 5, 16, 8), 1, "forward", "rows as channels"),
+    ((8, 64, 2, 16), (3, 3, 16, 8), 1, "input gradient", "rows as channels"),
+    ((8, 64, 3, 16), (3, 3, 16, 8), 1, "input gradient", "stock XLA"),
+    ((1, 16, 2, 16), (3, 3, 16, 8), 1, "input gradient", "stock XLA"),
 ]
 
 
@@ -234,6 +241,9 @@ FASTER = [
     ((8, 100, 64), (1, 1, 64), 64, 1, "forward", False, True),
     ((8, 100, 64), (3, 1, 64), 64, 1, "forward", False, False),
     ((8, 100, 64), (3, 1, 64), 64, 1, "kernel gradient", True, True),
+    ((8, 32, 32, 64), (5, 5, 1, 64), 64, 1, "kernel gradient", False, True),
+    ((8, 32, 32, 64), (3, 3, 1, 64), 64, 1, "kernel gradient", False, False),
+    ((8, 32, 32, 32), (5, 5, 1, 32), 32, 1, "kernel gradient", False, False),
     ((64, 1089, 8), (1, 8, 128), 1, 2, "input gradient", True, True),
     ((64, 1089, 8), (1, 8, 128), 1, 2, "input gradient", False, False),
     ((32, 50, 50, 64), (1, 1, 64, 1), 1, 1, "forward", False, True),
@@ -241,6 +251,12 @@ FASTER = [
     ((1, 14, 28, 1), (3, 3, 1, 64), 1, 1, "input gradient", False, False),
     ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, False),
     ((64, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, True),
+    ((8, 32, 31, 4), (5, 5, 4, 64), 1, 1, "input gradient", False, False),
+    ((8, 32, 31, 17), (3, 3, 17, 512), 1, 3, "input gradient", False, True),
+    ((8, 32, 31, 17), (3, 3, 17, 512), 1, 2, "input gradient", False, False),
+    ((4, 48, 48, 256), (2, 2, 256, 96), 1, 3, "input gradient", False, True),
+    ((4, 48, 48, 64), (2, 2, 64, 64), 1, 3, "input gradient", False, False),
+    ((4, 44, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, True),
 ]
 
 
@@ -257,15 +273,17 @@ SLOWER = [
     ((64, 36, 17, 48), (7, 7, 48, 16), 1, 3, "kernel gradient", False, None),
     ((2, 36, 17, 4), (7, 7, 4, 16), 1, 3, "kernel gradient", True, None),
     ((8, 14, 5, 9, 24), (2, 2, 2, 6, 4), 4, 1, "kernel gradient", True, "for these groups"),
-    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "forward", False, "the weights are large"),
-    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "kernel gradient", False, "the weights are large"),
-    ((64, 6, 11, 96), (5, 5, 96, 512), 1, 2, "input gradient", False, None),
+    ((64, 2, 2, 512), (3, 3, 512, 512), 1, 1, "forward", False, None),
+    ((64, 2, 2, 512), (3, 3, 512, 512), 1, 1, "kernel gradient", False, "the weights are large"),
+    ((64, 4, 4, 512), (3, 3, 512, 512), 1, 1, "kernel gradient", False, None),
     ((64, 16, 18, 8), (2, 2, 8, 512), 1, 3, "forward", False, "few input channels"),
     ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, "few output channels"),
-    ((4, 44, 7, 512), (3, 3, 512, 1), 1, 2, "forward", False, "one output channel"),
+    ((4, 32, 32, 24), (5, 5, 24, 4), 1, 1, "forward", False, "few output channels"),
+    ((4, 32, 32, 24), (3, 3, 24, 4), 1, 1, "forward", False, None),
+    ((4, 32, 32, 16), (5, 5, 16, 4), 1, 1, "forward", False, None),
+    ((4, 44, 7, 512), (3, 3, 512, 1), 1, 2, "forward", False, None),
     ((4, 87, 9, 4), (3, 3, 4, 256), 1, 3, "forward", False, None),
     ((4, 87, 9, 256), (3, 3, 256, 4), 1, 3, "input gradient", False, "the rows are narrow"),
-    ((16, 118, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, "the rows are single elements"),
     ((8, 56, 56, 64), (3, 3, 64, 64), 1, 1, "forward", False, None),
 ]
 
@@ -278,6 +296,12 @@ def test_the_limits_of_onednn(x, kernel, groups, stride, kind, general, why):
     assert why is None or why in (reason or "")
     half = dataclasses.replace(c, dtype="bfloat16")
     assert onednn_limits.slower(half, general) is None
+
+
+def test_the_limits_of_onednn_in_bfloat16():
+    c = described((2, 9, 9, 9, 4), (3, 3, 3, 4, 8), kind="kernel gradient", dtype="bfloat16")
+    assert onednn_limits.slower(c, general=False) is None
+    assert "general kernel" in (onednn_limits.slower(c, general=True) or "")
 
 
 def test_groups_are_joined_to_enough_channels_in_few_calls():
