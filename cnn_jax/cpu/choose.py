@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.cpu import (
+    channels,
     convolution,
     dense,
     native_library,
@@ -110,14 +111,15 @@ def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
 
 
 def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
+    moved = channels.last(described)
     if "winograd" in kernels and winograd.wins(described):
-        made = _native_plan(onednn.plan_by_winograd, described, place)
+        made = _native_plan(onednn.plan_by_winograd, moved.convolution, place)
         if isinstance(made, onednn.Plan):
-            return _native("Winograd", described, made)
+            return _native("Winograd", moved, made)
     made = "the onednn kernels are switched off"
     if "onednn" in kernels:
-        made = _native_plan(onednn.plan, described, place)
-    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, described, made)
+        made = _native_plan(onednn.plan, moved.convolution, place)
+    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")
     if "xla" in kernels:
@@ -150,5 +152,6 @@ def _elsewhere(place: Place) -> str | None:
     return None if place is Place.HERE else f"it runs {place.value}"
 
 
-def _native(kernel: str, described: convolution.Convolution, made: onednn.Plan) -> Choice:
-    return Choice(kernel, described.kind.value, onednn.call(described, made))
+def _native(kernel: str, moved: channels.Moved, made: onednn.Plan) -> Choice:
+    call = moved.around(onednn.call(moved.convolution, made))
+    return Choice(kernel, moved.convolution.kind.value, call)
