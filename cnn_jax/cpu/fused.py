@@ -15,7 +15,7 @@ from jax.core import ShapedArray
 from jax.extend.core.primitives import custom_jvp_call_p
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import lowered, native_library, pooling_native, private
+from cnn_jax.cpu import lowered, native_library, pooling_native, private, views
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan
 
@@ -47,12 +47,13 @@ def with_what_comes_before(context, operands, choice: Choice):
     if plan is None or plan.kind is Kind.SUM:
         return choice, operands, avals
     *gradient, pooled = operands
-    added = lowered.sum_with_row(pooled)
-    before = _call(pooled)
+    added, before = lowered.sum_with_row(pooled), _call(pooled)
     rectified = before is not None and before.plan.is_relu
     if before is not None and rectified:
-        added = lowered.Sum(*before.operands)
-    if added is None or lowered.shape(pooled)[-1] != plan.channels:
+        added = lowered.Sum(before.operands[0], before.operands[1], before.order)
+    if added is None or lowered.shape(added.array)[-1] != plan.channels:
+        return choice, operands, avals
+    if added.order != views.straight(len(added.order)):
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
     if not lowered.in_memory(added.array):
@@ -61,27 +62,29 @@ def with_what_comes_before(context, operands, choice: Choice):
     made = dataclasses.replace(
         plan, biased=True, rectified=rectified, through=summed, summed=summed
     )
-    inputs = [*added, *gradient]
+    inputs = [*added.operands, *gradient]
     build = _first_result(made)
     return choice._replace(build=build), inputs, [_aval(value, avals[-1].dtype) for value in inputs]
 
 
 class _Call(NamedTuple):
-    """A call of the library in the module, and what it computes."""
+    """A call of the library in the module, what it computes, and how a view of it is ordered."""
 
     operands: list
     results: list
     plan: Plan
+    order: views.Order
 
 
 def _call(value) -> _Call | None:
-    """The call whose first result a value is."""
-    call = lowered.first_of_call(value, native_library.POOLING_TARGET)
+    """The call whose first result a value is, or is a view of."""
+    view = views.seen(value)
+    call = lowered.first_of_call(view.array, native_library.POOLING_TARGET)
     if call is None:
         return None
     numbers = private.attributes_of_call(call)["configuration"]
-    plan = Plan.of(numbers, lowered.shape(value))
-    return _Call(list(call.operands), list(call.results), plan)
+    plan = Plan.of(numbers, lowered.shape(view.array))
+    return _Call(list(call.operands), list(call.results), plan, view.order)
 
 
 def _is_relu(jaxpr) -> bool:
@@ -100,8 +103,8 @@ def _relu(context, operand):
     added = lowered.sum_with_row(operand)
     if added is None or not lowered.in_memory(added.array):
         return None
-    plan = pooling_native.relu(lowered.shape(operand), context.avals_out[0].dtype)
-    return None if plan is None else _lower(context, plan, added)
+    plan = pooling_native.relu(lowered.shape(added.array), context.avals_out[0].dtype)
+    return None if plan is None else _lower(context, plan, added.operands, added.order)
 
 
 def _relu_gradient(context, predicate, on_false, on_true):
@@ -112,16 +115,20 @@ def _relu_gradient(context, predicate, on_false, on_true):
     pooled = _call(on_true)
     if pooled is not None and _is_gradient_by_relu(pooled, added):
         plan = dataclasses.replace(pooled.plan, through=True, summed=True)
-        return _lower(context, plan, pooled.operands)
+        return _lower(context, plan, pooled.operands, pooled.order)
     relu = _relu_of(added, predicate)
-    if relu is None or relu.type != on_true.type:
+    if relu is None or relu.type.element_type != on_true.type.element_type:
         return None
-    dtype = context.avals_out[0].dtype
-    if lowered.in_memory(on_true):
+    dtype, gradient = context.avals_out[0].dtype, views.seen(on_true)
+    if lowered.in_memory(gradient.array) and gradient.order == added.order:
         plan = pooling_native.relu_gradient(lowered.shape(relu), dtype)
-        return _lower(context, plan, [relu, on_true])
+        return _lower(context, plan, [relu, gradient.array], added.order)
+
+    def through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _through_positive(views.viewed(relu, added.order, gradient.shape), gradient)
+
     avals = [_aval(value, dtype) for value in (relu, on_true)]
-    return mlir.lower_fun(_through_positive, multiple_results=False)(
+    return mlir.lower_fun(through_positive, multiple_results=False)(
         context.replace(avals_in=avals), relu, on_true
     )
 
@@ -135,27 +142,36 @@ def _through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
 def _is_gradient_by_relu(call: _Call, added: lowered.Sum) -> bool:
     plan = call.plan
     by_relu = plan.is_gradient and plan.rectified and not plan.through
-    return by_relu and call.operands[:2] == list(added)
+    return by_relu and call.operands[:2] == added.operands and call.order == added.order
 
 
 def _relu_of(added: lowered.Sum, later):
     """The ReLU of the sum, if the module has computed it before a later value."""
     for call in lowered.users(added.array, later):
         made = _call(call.results[0])
-        if made is not None and made.plan.is_relu and made.operands == list(added):
+        if made is not None and made.plan.is_relu and made.operands == added.operands:
             return made.results[0]
     return None
 
 
 def _bias_gradient(context, operand, *, axes):
-    call, shape = _call(lowered.before_conversion(operand)), lowered.shape(operand)
-    if call is None or not call.plan.summed or tuple(axes) != tuple(range(len(shape) - 1)):
+    shape, (total,) = lowered.shape(operand), context.avals_out
+    if all(shape[axis] == 1 for axis in axes):
+        # So that what comes after sees through it.
+        return mlir.lower_fun(lambda x: lax.reshape(x, total.shape), multiple_results=False)(
+            context, operand
+        )
+    view = views.seen(operand)
+    call = _call(lowered.before_conversion(view.array))
+    if call is None or not call.plan.summed:
         return None
-    if call.plan.channels != shape[-1]:
+    order = views.View(None, call.order).of(view.order).order
+    kept = [order[i] for i, axis in enumerate(views.long_axes(shape)) if axis not in axes]
+    if kept != [len(order) - 1] or total.shape.count(call.plan.channels) != 1:
         return None
-    dtype = context.avals_out[0].dtype
     narrow = mlir.lower_fun(
-        lambda sums: lax.convert_element_type(sums, dtype), multiple_results=False
+        lambda sums: lax.reshape(lax.convert_element_type(sums, total.dtype), total.shape),
+        multiple_results=False,
     )
     sums = call.results[1]
     return narrow(context.replace(avals_in=[_aval(sums, np.dtype("float32"))]), sums)
@@ -167,13 +183,21 @@ def _mean(context, total, divisor):
         return None
     if number is None or not (number.is_integer() and 1 <= number <= _LARGEST_DIVISOR):
         return None
-    return _lower(context, dataclasses.replace(call.plan, divisor=int(number)), call.operands)
+    plan = dataclasses.replace(call.plan, divisor=int(number))
+    return _lower(context, plan, call.operands, call.order)
 
 
-def _lower(context, plan: Plan, operands):
-    # The second result, if there is one, is found by way of the first.
-    avals = [_aval(value, np.dtype(plan.dtype)) for value in operands]
-    build = _first_result(plan)
+def _lower(context, plan: Plan, operands, order: views.Order):
+    """The view with that order of a call's first result.
+
+    The second result, if there is one, is found by way of the first.
+    """
+    avals, run = [_aval(value, np.dtype(plan.dtype)) for value in operands], _first_result(plan)
+    shape = context.avals_out[0].shape
+
+    def build(*arrays: jax.Array) -> jax.Array:
+        return views.viewed(run(*arrays), order, shape)
+
     return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 
