@@ -33,12 +33,15 @@ class Moved(NamedTuple):
         return run
 
 
-def last(c: Convolution) -> Moved:
-    """The convolution with the channels of its pictures last, where they came first."""
-    left = _come_first(c.lhs_axes)
+def last(c: Convolution, fixed: tuple[bool, ...] = (False, False)) -> Moved:
+    """The convolution with the channels of its pictures last, where they came first.
+
+    Operands that are `fixed` stay as they are.
+    """
+    left = _come_first(c.lhs_axes) and not fixed[0]
     # Of a kernel gradient the right operand is the picture, and the result is a kernel.
     gradient = c.kind is Kind.KERNEL_GRADIENT
-    right = gradient and _come_first(c.rhs_axes)
+    right = gradient and _come_first(c.rhs_axes) and not fixed[1]
     result = not gradient and _come_first(c.out_axes)
     changes = {}
     if left:

@@ -61,13 +61,17 @@ def choose(
     params,
     place: Place = Place.HERE,
     kernels: tuple[str, ...] = FAMILIES,
+    fixed: tuple[bool, ...] = (False, False),
 ) -> Choice:
-    """The kernel for one equation, from its abstract values and parameters alone."""
+    """The kernel for one equation, from its abstract values and parameters alone.
+
+    A convolution's operands are `fixed` that lie in memory already as they are given.
+    """
     sizes = [size for aval in (*avals_in, *avals_out) for size in aval.shape]
     if not all(isinstance(size, int) for size in sizes):
         return stock("a size is not known when the program is compiled")
     if primitive is lax.conv_general_dilated_p:
-        return _convolution(avals_in, avals_out, params, place, kernels)
+        return _convolution(avals_in, avals_out, params, place, kernels, fixed)
     if primitive is sums.PRIMITIVE:
         return sums.choose(avals_in, params)
     if primitive is dense.PRIMITIVE:
@@ -77,13 +81,13 @@ def choose(
     return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
 
 
-def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
+def _convolution(avals_in, avals_out, params, place: Place, kernels, fixed) -> Choice:
     lhs, rhs = avals_in
     (out,) = avals_out
     described = convolution.describe(lhs, rhs, out, params)
     widened = functools.partial(_widened, out.dtype, params)
     if lhs.dtype == rhs.dtype == out.dtype:
-        choice = _first_that_applies(described, place, kernels)
+        choice = _first_that_applies(described, place, kernels, fixed)
         reason = onednn_limits.faster_in_float32(described)
         if choice.kernel == _ONEDNN and reason is not None:
             choice = Choice("widened, then chosen again", reason, widened)
@@ -110,8 +114,10 @@ def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return lax.convert_element_type(lax.conv_general_dilated_p.bind(lhs, rhs, **params), dtype)
 
 
-def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
-    moved = channels.last(described)
+def _first_that_applies(
+    described: convolution.Convolution, place: Place, kernels, fixed: tuple[bool, ...]
+) -> Choice:
+    moved = channels.last(described, fixed)
     if "winograd" in kernels and winograd.wins(described):
         made = _native_plan(onednn.plan_by_winograd, moved.convolution, place)
         if isinstance(made, onednn.Plan):

@@ -6,6 +6,7 @@ is no longer used.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -18,11 +19,13 @@ from jax.interpreters import mlir
 from cnn_jax.cpu import lowered, native_library, pooling_native, private, views
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan
+from cnn_jax.cpu.separate import separately
 
 # Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows.
 PRIMITIVES = (custom_jvp_call_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
 
 _LARGEST_DIVISOR = 2**24
+_FEWEST_SUMMED = 2**15
 
 
 def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
@@ -34,7 +37,7 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
     if primitive is lax.select_n_p and len(operands) == 3:
         return _relu_gradient(context, *operands)
     if primitive is lax.reduce_sum_p:
-        return _bias_gradient(context, *operands, axes=params["axes"])
+        return _bias_gradient(context, *operands, **params)
     if primitive is lax.div_p:
         return _mean(context, *operands)
     return None
@@ -154,7 +157,7 @@ def _relu_of(added: lowered.Sum, later):
     return None
 
 
-def _bias_gradient(context, operand, *, axes):
+def _bias_gradient(context, operand, *, axes, **params):
     shape, (total,) = lowered.shape(operand), context.avals_out
     if all(shape[axis] == 1 for axis in axes):
         # So that what comes after sees through it.
@@ -164,7 +167,7 @@ def _bias_gradient(context, operand, *, axes):
     view = views.seen(operand)
     call = _call(lowered.before_conversion(view.array))
     if call is None or not call.plan.summed:
-        return None
+        return _sum_in_memory_order(context, operand, axes=axes, **params)
     order = views.View(None, call.order).of(view.order).order
     kept = [order[i] for i, axis in enumerate(views.long_axes(shape)) if axis not in axes]
     if kept != [len(order) - 1] or total.shape.count(call.plan.channels) != 1:
@@ -175,6 +178,25 @@ def _bias_gradient(context, operand, *, axes):
     )
     sums = call.results[1]
     return narrow(context.replace(avals_in=[_aval(sums, np.dtype("float32"))]), sums)
+
+
+def _sum_in_memory_order(context, operand, *, axes, **params):
+    """XLA would copy the array to sum over axes in any other order."""
+    order, shape = lowered.order_in_memory(operand), lowered.shape(operand)
+    if order is None or order == views.straight(len(order)) or math.prod(shape) < _FEWEST_SUMMED:
+        return None
+    long = views.long_axes(shape)
+    kept = [order[i] for i, axis in enumerate(long) if axis not in axes]
+    ranks = tuple(sorted(kept).index(number) for number in kept)
+    summed = tuple(order[i] for i, axis in enumerate(long) if axis in axes)
+
+    def build(x: jax.Array) -> jax.Array:
+        back = [order.index(number) for number in views.straight(len(order))]
+        x = lax.transpose(lax.reshape(x, views.squeezed(shape)), back)
+        total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **params))(x)
+        return views.viewed(total, ranks, context.avals_out[0].shape)
+
+    return mlir.lower_fun(build, multiple_results=False)(context, operand)
 
 
 def _mean(context, total, divisor):

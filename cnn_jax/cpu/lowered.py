@@ -5,10 +5,12 @@ import re
 from typing import Any, NamedTuple
 
 from cnn_jax.cpu import views
-from cnn_jax.cpu.private import hlo
+from cnn_jax.cpu.private import hlo, ir, is_main
 
 # The types that hold every number of a type.
 _HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
+# How many values are asked what they are computed from.
+_FARTHEST = 64
 _ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
@@ -72,6 +74,26 @@ def the_number(value) -> float | None:
 def in_memory(value) -> bool:
     """Whether XLA writes the value to memory, whatever uses it."""
     return isinstance(value.owner, (hlo.CustomCallOp, hlo.ConvolutionOp, hlo.DotGeneralOp))
+
+
+def is_argument(value) -> bool:
+    """Whether it is an argument of the whole program, whose order in memory XLA can't choose."""
+    view = views.seen(value)
+    block = view.array.owner
+    return view.in_memory_order and isinstance(block, ir.Block) and is_main(block.owner)
+
+
+def order_in_memory(value) -> views.Order | None:
+    """How a value computed element by element is ordered: as what it is computed from in memory."""
+    found = [views.seen(value)]
+    for view in found:
+        if in_memory(view.array):
+            return view.order
+        operation, sizes = view.array.owner, shape(view.array)
+        if isinstance(operation, ir.OpView) and len(found) < _FARTHEST:
+            alike = [x for x in operation.operands if getattr(x.type, "shape", None) == list(sizes)]
+            found += [views.seen(operand).of(view.order) for operand in alike]
+    return None
 
 
 def first_of_call(value, target: str):

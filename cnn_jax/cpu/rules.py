@@ -60,7 +60,8 @@ def _choose(primitive, context, operands, params, settings: Settings):
         choice = choose(primitive, [before.aval], context.avals_out, before.params, place, kernels)
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
-    choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels)
+    fixed = tuple(map(lowered.is_argument, operands))
+    choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels, fixed)
     if choice.plan is not None and lowered.is_converted(operands[-1]):
         # XLA converts the numbers as it pools them.
         choice = pooling.choose(primitive, context.avals_in, params, native=False)

@@ -30,6 +30,11 @@ class View(NamedTuple):
         """What a view of this view is: of the same array."""
         return View(self.array, tuple(self.order[axis] for axis in order))
 
+    @property
+    def in_memory_order(self) -> bool:
+        """Whether the value's axes lie as those of the array."""
+        return self.order == straight(len(self.order))
+
 
 def seen(value) -> View:
     """The array that a value is a view of, if only itself."""
