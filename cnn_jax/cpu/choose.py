@@ -23,6 +23,7 @@ from cnn_jax.cpu import (
 )
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.settings import FAMILIES
+from cnn_jax.cpu.views import Order
 
 
 class Place(enum.Enum):
@@ -48,7 +49,7 @@ _ONEDNN = "oneDNN"
 def concerned(primitive, avals_in, avals_out, params, kernels: tuple[str, ...] = FAMILIES) -> bool:
     """Whether there is a choice at all: most sums and products stay XLA's."""
     if primitive is sums.PRIMITIVE:
-        return sums.concerned(avals_in, kernels)
+        return sums.concerned(avals_in, avals_out, kernels)
     if primitive is dense.PRIMITIVE:
         return dense.concerned(avals_in, avals_out, params, kernels)
     return primitive in PRIMITIVES
@@ -62,10 +63,12 @@ def choose(
     place: Place = Place.HERE,
     kernels: tuple[str, ...] = FAMILIES,
     fixed: tuple[bool, ...] = (False, False),
+    order: Order | None = None,
 ) -> Choice:
     """The kernel for one equation, from its abstract values and parameters alone.
 
-    A convolution's operands are `fixed` that lie in memory already as they are given.
+    A convolution's operands are `fixed` that lie in memory already as they are given. What is
+    pooled lies in memory in that `order`, if that is known to be another one than its own.
     """
     sizes = [size for aval in (*avals_in, *avals_out) for size in aval.shape]
     if not all(isinstance(size, int) for size in sizes):
@@ -78,7 +81,7 @@ def choose(
         return dense.choose(avals_in, avals_out, params, _elsewhere(place))
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
-    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
+    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE, order=order)
 
 
 def _convolution(avals_in, avals_out, params, place: Place, kernels, fixed) -> Choice:

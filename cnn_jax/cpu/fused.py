@@ -56,7 +56,7 @@ def with_what_comes_before(context, operands, choice: Choice):
         added = lowered.Sum(before.operands[0], before.operands[1], before.order)
     if added is None or lowered.shape(added.array)[-1] != plan.channels:
         return choice, operands, avals
-    if added.order != views.straight(len(added.order)):
+    if choice.axes != views.axes_in_memory(lowered.shape(pooled), added.order):
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
     if not lowered.in_memory(added.array):
@@ -66,7 +66,12 @@ def with_what_comes_before(context, operands, choice: Choice):
         plan, biased=True, rectified=rectified, through=summed, summed=summed
     )
     inputs = [*added.operands, *gradient]
-    build = _first_result(made)
+
+    def build(array: jax.Array, row: jax.Array, *gradient: jax.Array) -> jax.Array:
+        gradient = tuple(views.into_order(each, choice.axes) for each in gradient)
+        result, *_ = made.run(array, row, *gradient)
+        return views.into_order(result, views.inverse(choice.axes))
+
     return choice._replace(build=build), inputs, [_aval(value, avals[-1].dtype) for value in inputs]
 
 
@@ -191,8 +196,7 @@ def _sum_in_memory_order(context, operand, *, axes, **params):
     summed = tuple(order[i] for i, axis in enumerate(long) if axis in axes)
 
     def build(x: jax.Array) -> jax.Array:
-        back = [order.index(number) for number in views.straight(len(order))]
-        x = lax.transpose(lax.reshape(x, views.squeezed(shape)), back)
+        x = lax.transpose(lax.reshape(x, views.squeezed(shape)), views.inverse(order))
         total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **params))(x)
         return views.viewed(total, ranks, context.avals_out[0].shape)
 

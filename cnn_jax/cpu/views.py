@@ -74,6 +74,24 @@ def viewed(array: jax.Array, order: Order, shape: tuple[int, ...]) -> jax.Array:
     return lax.reshape(array, shape)
 
 
+def into_order(array: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """The transposed array, unless there is nothing to do."""
+    return array if axes == straight(len(axes)) else lax.transpose(array, axes)
+
+
+def axes_in_memory(shape, order: Order) -> tuple[int, ...]:
+    """The axes of an array of that shape as they lie in memory; those of size 1 stay."""
+    axes, long = list(range(len(shape))), long_axes(shape)
+    for place, number in zip(long, inverse(order), strict=True):
+        axes[place] = long[number]
+    return tuple(axes)
+
+
+def inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
+    """The order that undoes another one."""
+    return tuple(axes.index(axis) for axis in straight(len(axes)))
+
+
 def straight(rank: int) -> Order:
     """The order of an array that is seen as it lies in memory."""
     return tuple(range(rank))
