@@ -14,7 +14,7 @@ class Choice(NamedTuple):
 
     `build` is None where the stock rule stays. `stock_is_right` is False where the stock rule's
     result is no measure, for XLA computes it wrongly or not at all. `plan` is a call of the native
-    pooling, into which what comes before it may be taken.
+    pooling, into which what comes before it may be taken, and `axes` the order of the axes in it.
     """
 
     kernel: str
@@ -22,6 +22,7 @@ class Choice(NamedTuple):
     build: Callable[..., jax.Array] | None
     stock_is_right: bool = True
     plan: "Plan | None" = None
+    axes: tuple[int, ...] = ()
 
 
 def stock(reason: str) -> Choice:

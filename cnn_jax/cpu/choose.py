@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from cnn_jax.cpu import (
+    channels,
     convolution,
     dense,
     native_library,
@@ -22,6 +23,7 @@ from cnn_jax.cpu import (
 )
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.settings import FAMILIES
+from cnn_jax.cpu.views import Order
 
 
 class Place(enum.Enum):
@@ -47,7 +49,7 @@ _ONEDNN = "oneDNN"
 def concerned(primitive, avals_in, avals_out, params, kernels: tuple[str, ...] = FAMILIES) -> bool:
     """Whether there is a choice at all: most sums and products stay XLA's."""
     if primitive is sums.PRIMITIVE:
-        return sums.concerned(avals_in, kernels)
+        return sums.concerned(avals_in, avals_out, kernels)
     if primitive is dense.PRIMITIVE:
         return dense.concerned(avals_in, avals_out, params, kernels)
     return primitive in PRIMITIVES
@@ -60,29 +62,35 @@ def choose(
     params,
     place: Place = Place.HERE,
     kernels: tuple[str, ...] = FAMILIES,
+    fixed: tuple[bool, ...] = (False, False),
+    order: Order | None = None,
 ) -> Choice:
-    """The kernel for one equation, from its abstract values and parameters alone."""
+    """The kernel for one equation, from its abstract values and parameters alone.
+
+    A convolution's operands are `fixed` that lie in memory already as they are given. What is
+    pooled lies in memory in that `order`, if that is known to be another one than its own.
+    """
     sizes = [size for aval in (*avals_in, *avals_out) for size in aval.shape]
     if not all(isinstance(size, int) for size in sizes):
         return stock("a size is not known when the program is compiled")
     if primitive is lax.conv_general_dilated_p:
-        return _convolution(avals_in, avals_out, params, place, kernels)
+        return _convolution(avals_in, avals_out, params, place, kernels, fixed)
     if primitive is sums.PRIMITIVE:
         return sums.choose(avals_in, params)
     if primitive is dense.PRIMITIVE:
         return dense.choose(avals_in, avals_out, params, _elsewhere(place))
     if "pooling" not in kernels:
         return stock("the pooling kernels are switched off")
-    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE)
+    return pooling.choose(primitive, avals_in, params, native=place is Place.HERE, order=order)
 
 
-def _convolution(avals_in, avals_out, params, place: Place, kernels) -> Choice:
+def _convolution(avals_in, avals_out, params, place: Place, kernels, fixed) -> Choice:
     lhs, rhs = avals_in
     (out,) = avals_out
     described = convolution.describe(lhs, rhs, out, params)
     widened = functools.partial(_widened, out.dtype, params)
     if lhs.dtype == rhs.dtype == out.dtype:
-        choice = _first_that_applies(described, place, kernels)
+        choice = _first_that_applies(described, place, kernels, fixed)
         reason = onednn_limits.faster_in_float32(described)
         if choice.kernel == _ONEDNN and reason is not None:
             choice = Choice("widened, then chosen again", reason, widened)
@@ -109,15 +117,18 @@ def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     return lax.convert_element_type(lax.conv_general_dilated_p.bind(lhs, rhs, **params), dtype)
 
 
-def _first_that_applies(described: convolution.Convolution, place: Place, kernels) -> Choice:
+def _first_that_applies(
+    described: convolution.Convolution, place: Place, kernels, fixed: tuple[bool, ...]
+) -> Choice:
+    moved = channels.last(described, fixed)
     if "winograd" in kernels and winograd.wins(described):
-        made = _native_plan(onednn.plan_by_winograd, described, place)
+        made = _native_plan(onednn.plan_by_winograd, moved.convolution, place)
         if isinstance(made, onednn.Plan):
-            return _native("Winograd", described, made)
+            return _native("Winograd", moved, made)
     made = "the onednn kernels are switched off"
     if "onednn" in kernels:
-        made = _native_plan(onednn.plan, described, place)
-    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, described, made)
+        made = _native_plan(onednn.plan, moved.convolution, place)
+    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")
     if "xla" in kernels:
@@ -150,5 +161,6 @@ def _elsewhere(place: Place) -> str | None:
     return None if place is Place.HERE else f"it runs {place.value}"
 
 
-def _native(kernel: str, described: convolution.Convolution, made: onednn.Plan) -> Choice:
-    return Choice(kernel, described.kind.value, onednn.call(described, made))
+def _native(kernel: str, moved: channels.Moved, made: onednn.Plan) -> Choice:
+    call = moved.around(onednn.call(moved.convolution, made))
+    return Choice(kernel, moved.convolution.kind.value, call)

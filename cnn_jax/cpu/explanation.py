@@ -7,8 +7,8 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from cnn_jax.cpu import convolution, dense, padded, pooling
-from cnn_jax.cpu.choose import choose, concerned
+from cnn_jax.cpu import convolution, dense, padded, pooling, program
+from cnn_jax.cpu.choose import POOLING, choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
 
@@ -117,7 +117,12 @@ def _concerned(equation, kernels: tuple[str, ...]) -> bool:
 def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
     avals_in = [variable.aval for variable in equation.invars]
     avals_out = [variable.aval for variable in equation.outvars]
-    choice = choose(equation.primitive, avals_in, avals_out, equation.params, kernels=kernels)
+    order = None
+    if equation.primitive in POOLING:
+        order = program.order_in_memory(equation.invars[-1], producers)
+    choice = choose(
+        equation.primitive, avals_in, avals_out, equation.params, kernels=kernels, order=order
+    )
     before = padded.in_program(equation, producers)
     if before is not None:
         merged = choose(

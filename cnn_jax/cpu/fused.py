@@ -6,6 +6,7 @@ is no longer used.
 """
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -14,14 +15,16 @@ from jax import lax
 from jax.extend.core.primitives import custom_jvp_call_p
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import fused_convolution, lowered, native_library, pooling_native, private
+from cnn_jax.cpu import fused_convolution, lowered, native_library, pooling_native, private, views
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan
+from cnn_jax.cpu.separate import separately
 
 # Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows.
 PRIMITIVES = (custom_jvp_call_p, lax.gt_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
 
 _LARGEST_DIVISOR = 2**24
+_FEWEST_SUMMED = 2**15
 
 
 def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
@@ -35,7 +38,7 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
     if primitive is lax.select_n_p and len(operands) == 3:
         return _relu_gradient(context, *operands)
     if primitive is lax.reduce_sum_p:
-        return _bias_gradient(context, *operands, axes=params["axes"])
+        return _bias_gradient(context, *operands, **params)
     if primitive is lax.div_p:
         return _mean(context, *operands)
     return None
@@ -48,12 +51,13 @@ def with_what_comes_before(context, operands, choice: Choice):
     if plan is None or plan.kind is Kind.SUM:
         return choice, operands, avals
     *gradient, pooled = operands
-    added = lowered.sum_with_row(pooled)
-    before = _call(pooled)
+    added, before = lowered.sum_with_row(pooled), _call(pooled)
     rectified = before is not None and before.plan.is_relu
     if before is not None and rectified:
-        added = lowered.Sum(*before.operands)
-    if added is None or lowered.shape(pooled)[-1] != plan.channels:
+        added = lowered.Sum(before.operands[0], before.operands[1], before.order)
+    if added is None or lowered.shape(added.array)[-1] != plan.channels:
+        return choice, operands, avals
+    if choice.axes != views.axes_in_memory(lowered.shape(pooled), added.order):
         return choice, operands, avals
     # XLA would compute the array as it adds the bias, if it need not write it to memory.
     if not lowered.in_memory(added.array):
@@ -62,31 +66,35 @@ def with_what_comes_before(context, operands, choice: Choice):
     made = dataclasses.replace(
         plan, biased=True, rectified=rectified, through=summed, summed=summed
     )
-    inputs = [*added, *gradient]
-    build = _first_result(made)
-    return (
-        choice._replace(build=build),
-        inputs,
-        [lowered.aval(value, avals[-1].dtype) for value in inputs],
-    )
+    inputs = [*added.operands, *gradient]
+
+    def build(array: jax.Array, row: jax.Array, *gradient: jax.Array) -> jax.Array:
+        gradient = tuple(views.into_order(each, choice.axes) for each in gradient)
+        result, *_ = made.run(array, row, *gradient)
+        return views.into_order(result, views.inverse(choice.axes))
+
+    dtype = avals[-1].dtype
+    return choice._replace(build=build), inputs, [lowered.aval(value, dtype) for value in inputs]
 
 
 class _Call(NamedTuple):
-    """A call of the library in the module, and what it computes."""
+    """A call of the library in the module, what it computes, and how a view of it is ordered."""
 
     operands: list
     results: list
     plan: Plan
+    order: views.Order
 
 
 def _call(value) -> _Call | None:
-    """The call whose first result a value is."""
-    call = lowered.first_of_call(value, native_library.POOLING_TARGET)
+    """The call whose first result a value is, or is a view of."""
+    view = views.seen(value)
+    call = lowered.first_of_call(view.array, native_library.POOLING_TARGET)
     if call is None:
         return None
     numbers = private.attributes_of_call(call)["configuration"]
-    plan = Plan.of(numbers, lowered.shape(value))
-    return _Call(list(call.operands), list(call.results), plan)
+    plan = Plan.of(numbers, lowered.shape(view.array))
+    return _Call(list(call.operands), list(call.results), plan, view.order)
 
 
 def _is_relu(jaxpr) -> bool:
@@ -108,8 +116,8 @@ def _relu(context, operand):
     within = fused_convolution.relu(context, added)
     if within is not None:
         return within
-    plan = pooling_native.relu(lowered.shape(operand), context.avals_out[0].dtype)
-    return None if plan is None else _lower(context, plan, added)
+    plan = pooling_native.relu(lowered.shape(added.array), context.avals_out[0].dtype)
+    return None if plan is None else _lower(context, plan, added.operands, added.order)
 
 
 def _is_positive(context, left, right):
@@ -118,42 +126,51 @@ def _is_positive(context, left, right):
     relu = None if added is None else fused_convolution.relu_of(added)
     if relu is None or not lowered.is_zeros(right):
         return None
+    order, shape = added.order, context.avals_out[0].shape
+
+    def greater(relu: jax.Array, zeros: jax.Array) -> jax.Array:
+        return lax.gt(views.viewed(relu, order, shape), zeros)
+
     avals = [lowered.aval(value, context.avals_in[0].dtype) for value in (relu, right)]
-    greater = mlir.lower_fun(lax.gt, multiple_results=False)
-    return greater(context.replace(avals_in=avals), relu, right)
+    lower = mlir.lower_fun(greater, multiple_results=False)
+    return lower(context.replace(avals_in=avals), relu, right)
 
 
 def _relu_gradient(context, predicate, on_false, on_true):
     source = lowered.compared_as_positive(predicate)
     if source is None or not lowered.is_zeros(on_false):
         return None
-    relu, pooled = None, _call(on_true)
-    if fused_convolution.is_relu(source):
-        relu = source
-        if pooled is not None and _is_gradient_of(pooled, relu):
+    pooled, seen = _call(on_true), views.seen(source)
+    if fused_convolution.is_relu(seen.array):
+        relu, order = seen
+        if pooled is not None and _is_gradient_of(pooled, seen):
             plan = dataclasses.replace(pooled.plan, rectified=True, through=True, summed=True)
-            return _lower(context, plan, pooled.operands)
+            return _lower(context, plan, pooled.operands, pooled.order)
     else:
         added = lowered.sum_with_row(source)
         if added is None:
             return None
         if pooled is not None and _is_gradient_by_relu(pooled, added):
             plan = dataclasses.replace(pooled.plan, through=True, summed=True)
-            return _lower(context, plan, pooled.operands)
-        relu = _relu_of(added, predicate)
-    if relu is None or relu.type != on_true.type:
+            return _lower(context, plan, pooled.operands, pooled.order)
+        relu, order = _relu_of(added, predicate), added.order
+    if relu is None or relu.type.element_type != on_true.type.element_type:
         return None
-    within = fused_convolution.through_relu(context, on_true, relu)
-    if within is not None:
-        return within
-    dtype = context.avals_out[0].dtype
-    if lowered.in_memory(on_true):
+    dtype, gradient = context.avals_out[0].dtype, views.seen(on_true)
+    if lowered.in_memory(gradient.array) and gradient.order == order:
+        within = fused_convolution.through_relu(context, gradient, relu, on_true)
+        if within is not None:
+            return within
         plan = pooling_native.relu_gradient(lowered.shape(relu), dtype)
-        return _lower(context, plan, [relu, on_true])
-    if relu == source:
+        return _lower(context, plan, [relu, gradient.array], order)
+    if relu == seen.array:
         return None  # XLA's own select is of that already
+
+    def through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
+        return _through_positive(views.viewed(relu, order, gradient.shape), gradient)
+
     avals = [lowered.aval(value, dtype) for value in (relu, on_true)]
-    return mlir.lower_fun(_through_positive, multiple_results=False)(
+    return mlir.lower_fun(through_positive, multiple_results=False)(
         context.replace(avals_in=avals), relu, on_true
     )
 
@@ -164,40 +181,70 @@ def _through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
     return lax.select(positive, gradient, lax.full_like(gradient, 0))
 
 
-def _is_gradient_of(call: _Call, pooled) -> bool:
-    plan = call.plan
-    return plan.is_gradient and not (plan.biased or plan.rectified) and call.operands[0] == pooled
+def _is_gradient_of(call: _Call, pooled: views.View) -> bool:
+    plan, given = call.plan, views.seen(call.operands[0])
+    plain = plan.is_gradient and not (plan.biased or plan.rectified)
+    there = given.array == pooled.array and given.in_memory_order
+    return plain and there and call.order == pooled.order
 
 
 def _is_gradient_by_relu(call: _Call, added: lowered.Sum) -> bool:
     plan = call.plan
     by_relu = plan.is_gradient and plan.rectified and not plan.through
-    return by_relu and call.operands[:2] == list(added)
+    return by_relu and call.operands[:2] == added.operands and call.order == added.order
 
 
 def _relu_of(added: lowered.Sum, later):
     """The ReLU of the sum, if the module has computed it before a later value."""
     for call in lowered.users(added.array, later):
         made = _call(call.results[0])
-        if made is not None and made.plan.is_relu and made.operands == list(added):
+        if made is not None and made.plan.is_relu and made.operands == added.operands:
             return made.results[0]
     return None
 
 
-def _bias_gradient(context, operand, *, axes):
-    summed, shape = lowered.before_conversion(operand), lowered.shape(operand)
-    if tuple(axes) != tuple(range(len(shape) - 1)):
-        return None
-    sums, call = fused_convolution.sums(summed), _call(summed)
-    if call is not None and call.plan.summed and call.plan.channels == shape[-1]:
+def _bias_gradient(context, operand, *, axes, **params):
+    shape, (total,) = lowered.shape(operand), context.avals_out
+    if all(shape[axis] == 1 for axis in axes):
+        # So that what comes after sees through it.
+        return mlir.lower_fun(lambda x: lax.reshape(x, total.shape), multiple_results=False)(
+            context, operand
+        )
+    view = views.seen(operand)
+    inner = views.seen(lowered.before_conversion(view.array))
+    sums, call = fused_convolution.sums(inner.array), _call(inner.array)
+    if call is not None and call.plan.summed:
         sums = call.results[1]
     if sums is None:
+        return _sum_in_memory_order(context, operand, axes=axes, **params)
+    (channels,) = lowered.shape(sums)
+    order = inner.of(view.order).order
+    kept = [order[i] for i, axis in enumerate(views.long_axes(shape)) if axis not in axes]
+    if kept != [len(order) - 1] or total.shape.count(channels) != 1:
         return None
-    dtype = context.avals_out[0].dtype
     narrow = mlir.lower_fun(
-        lambda sums: lax.convert_element_type(sums, dtype), multiple_results=False
+        lambda sums: lax.reshape(lax.convert_element_type(sums, total.dtype), total.shape),
+        multiple_results=False,
     )
     return narrow(context.replace(avals_in=[lowered.aval(sums, np.dtype("float32"))]), sums)
+
+
+def _sum_in_memory_order(context, operand, *, axes, **params):
+    """XLA would copy the array to sum over axes in any other order."""
+    order, shape = lowered.order_in_memory(operand), lowered.shape(operand)
+    if order is None or order == views.straight(len(order)) or math.prod(shape) < _FEWEST_SUMMED:
+        return None
+    long = views.long_axes(shape)
+    kept = [order[i] for i, axis in enumerate(long) if axis not in axes]
+    ranks = tuple(sorted(kept).index(number) for number in kept)
+    summed = tuple(order[i] for i, axis in enumerate(long) if axis in axes)
+
+    def build(x: jax.Array) -> jax.Array:
+        x = lax.transpose(lax.reshape(x, views.squeezed(shape)), views.inverse(order))
+        total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **params))(x)
+        return views.viewed(total, ranks, context.avals_out[0].shape)
+
+    return mlir.lower_fun(build, multiple_results=False)(context, operand)
 
 
 def _mean(context, total, divisor):
@@ -206,13 +253,21 @@ def _mean(context, total, divisor):
         return None
     if number is None or not (number.is_integer() and 1 <= number <= _LARGEST_DIVISOR):
         return None
-    return _lower(context, dataclasses.replace(call.plan, divisor=int(number)), call.operands)
+    plan = dataclasses.replace(call.plan, divisor=int(number))
+    return _lower(context, plan, call.operands, call.order)
 
 
-def _lower(context, plan: Plan, operands):
-    # The second result, if there is one, is found by way of the first.
+def _lower(context, plan: Plan, operands, order: views.Order):
+    """The view with that order of a call's first result.
+
+    The second result, if there is one, is found by way of the first.
+    """
     avals = [lowered.aval(value, np.dtype(plan.dtype)) for value in operands]
-    build = _first_result(plan)
+    run, shape = _first_result(plan), context.avals_out[0].shape
+
+    def build(*arrays: jax.Array) -> jax.Array:
+        return views.viewed(run(*arrays), order, shape)
+
     return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 

@@ -1,10 +1,10 @@
 """What is computed of a convolution's result while it is in the cache.
 
-Forward, that is a bias added and the ReLU of the sum; of an input gradient, what the ReLU before the
-convolution lets through, and its sums, which are the gradient of the bias before that.
+Forward, that is a bias added and the ReLU of the sum; of an input gradient, what the ReLU before
+the convolution lets through, and its sums, which are the gradient of the bias before that.
 
-A rule sees only what stands before it. Where something else uses the convolution's result later, the
-convolution is computed twice.
+A rule sees only what stands before it. Where something else uses the convolution's result later,
+the convolution is computed twice.
 """
 
 import math
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import lowered, native_library, onednn, private
+from cnn_jax.cpu import lowered, native_library, onednn, private, views
 from cnn_jax.cpu.onednn import After
 
 # Measured: with fewer the parts are too small, and stay in the cache anyway.
@@ -31,14 +31,20 @@ class _Call(NamedTuple):
 
 def relu(context, added: lowered.Sum):
     """The ReLU of a convolution and a bias, lowered as one call; None where it can't be one."""
-    return _lower(context, added.array, 1, After.RELU, added.row)
-
-
-def through_relu(context, gradient, relu):
-    """What the ReLU lets through of the input gradient of the convolution after it, likewise."""
-    if relu.type != gradient.type:
+    if private.uses(added.array) > 1:
         return None
-    return _lower(context, gradient, 0, After.THROUGH_RELU, relu)
+    return _lower(context, views.View(added.array, added.order), After.RELU, added.row)
+
+
+def through_relu(context, gradient: views.View, relu, seen_as):
+    """What the ReLU lets through of the input gradient of the convolution after it, likewise.
+
+    `seen_as` is the value that is that view of the gradient.
+    """
+    between = 0 if seen_as == gradient.array else 1
+    if relu.type != gradient.array.type or private.uses(gradient.array) > between:
+        return None
+    return _lower(context, gradient, After.THROUGH_RELU, relu)
 
 
 def is_relu(value) -> bool:
@@ -77,22 +83,24 @@ def _call(value) -> _Call | None:
     return _Call(list(call.operands), list(call.results), numbers)
 
 
-def _lower(context, result, uses: int, after: After, further):
+def _lower(context, view: views.View, after: After, further):
     """The call whose result a value is, made anew with something after it."""
-    shape, call = lowered.shape(result), _call(result)
-    if call is None or math.prod(shape) < _FEWEST_ELEMENTS or private.uses(result) > uses:
+    shape, call = lowered.shape(view.array), _call(view.array)
+    if call is None or math.prod(shape) < _FEWEST_ELEMENTS:
         return None
     configuration = onednn.followed(call.configuration, after)
     if configuration is None or shape[-1] != onednn.channels_of_result(configuration):
         return None
-    dtype = context.avals_out[0].dtype
+    (seen,) = context.avals_out
+    dtype = seen.dtype
     results = [jax.ShapeDtypeStruct(shape, dtype)]
     if after is After.THROUGH_RELU:
         results.append(jax.ShapeDtypeStruct(shape[-1:], np.dtype("float32")))
 
     def build(*arrays: jax.Array) -> jax.Array:
         called = jax.ffi.ffi_call(native_library.TARGET, results)
-        return called(*arrays, configuration=np.asarray(configuration, np.int64))[0]
+        result, *_ = called(*arrays, configuration=np.asarray(configuration, np.int64))
+        return views.viewed(result, view.order, seen.shape)
 
     operands = [*call.operands, further]
     avals = [lowered.aval(value, dtype) for value in operands]

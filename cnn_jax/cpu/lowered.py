@@ -6,18 +6,27 @@ from typing import Any, NamedTuple
 
 from jax.core import ShapedArray
 
-from cnn_jax.cpu.private import hlo
+from cnn_jax.cpu import views
+from cnn_jax.cpu.private import hlo, ir, is_main
 
 # The types that hold every number of a type.
 _HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
+# How many values are asked what they are computed from.
+_FARTHEST = 64
 _ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
 class Sum(NamedTuple):
-    """An array, and a row that was added to it along its last axis."""
+    """An array, and a row that was added to it along its last axis; the order of the sum's axes."""
 
     array: Any
     row: Any
+    order: views.Order
+
+    @property
+    def operands(self) -> list:
+        """What is added."""
+        return [self.array, self.row]
 
 
 def shape(value) -> tuple[int, ...]:
@@ -31,12 +40,18 @@ def aval(value, dtype) -> ShapedArray:
 
 
 def sum_with_row(value) -> Sum | None:
-    """Of x + row, with the row broadcast along the last axis: both."""
-    add = value.owner
-    if not isinstance(add, hlo.AddOp) or not shape(value):
+    """Of a view of x + row, with the row broadcast along the last axis of x in memory: both."""
+    total = views.seen(value)
+    add = total.array.owner
+    if not isinstance(add, hlo.AddOp) or not shape(add.lhs):
         return None
-    row = _row(add.rhs)
-    return None if row is None else Sum(add.lhs, row)
+    x, row = views.seen(add.lhs), _row(add.rhs)
+    if row is None or shape(x.array)[-1:] != (row.size,):
+        return None
+    axis = row.axis_of(shape(add.lhs))
+    if row.size > 1 and (axis is None or x.order[axis] != len(x.order) - 1):
+        return None
+    return Sum(x.array, row.value, x.of(total.order).order)
 
 
 def compared_as_positive(value):
@@ -68,6 +83,26 @@ def in_memory(value) -> bool:
     return isinstance(value.owner, (hlo.CustomCallOp, hlo.ConvolutionOp, hlo.DotGeneralOp))
 
 
+def is_argument(value) -> bool:
+    """Whether it is an argument of the whole program, whose order in memory XLA can't choose."""
+    view = views.seen(value)
+    block = view.array.owner
+    return view.in_memory_order and isinstance(block, ir.Block) and is_main(block.owner)
+
+
+def order_in_memory(value) -> views.Order | None:
+    """How a value computed element by element is ordered: as what it is computed from in memory."""
+    found = [views.seen(value)]
+    for view in found:
+        if in_memory(view.array):
+            return view.order
+        operation, sizes = view.array.owner, shape(view.array)
+        if isinstance(operation, ir.OpView) and len(found) < _FARTHEST:
+            alike = [x for x in operation.operands if getattr(x.type, "shape", None) == list(sizes)]
+            found += [views.seen(operand).of(view.order) for operand in alike]
+    return None
+
+
 def first_of_call(value, target: str):
     """The call of a native function whose first result a value is."""
     call = value.owner
@@ -97,28 +132,49 @@ def before_conversion(value):
     return narrow if _holds(value, narrow.type.element_type) else value
 
 
-def _row(value):
-    # Conversions to a wider type and back leave the numbers as they are.
-    channels, dtype = shape(value)[-1:], value.type.element_type
-    last_axis_alone = False
+class _Row(NamedTuple):
+    """A row that was broadcast: in memory each number stands `apart` times before the next one."""
+
+    value: Any
+    size: int
+    apart: int
+
+    def axis_of(self, sizes: tuple[int, ...]) -> int | None:
+        """Along which of the axes longer than 1 of an array of those sizes it lies."""
+        long = views.squeezed(sizes)
+        for axis, size in enumerate(long):
+            if (size, math.prod(long[axis + 1 :])) == (self.size, self.apart):
+                return axis
+        return None
+
+
+def _row(value) -> _Row | None:
+    dtype, row = value.type.element_type, None
     while isinstance(value.owner, (hlo.BroadcastInDimOp, hlo.ReshapeOp, hlo.ConvertOp)):
-        operation = value.owner
-        inner = operation.operand
+        # Conversions to a wider type and back leave the numbers as they are.
+        inner = value.owner.operand
         if not _holds(inner, dtype):
             return None
-        if isinstance(operation, hlo.BroadcastInDimOp) and shape(inner) != shape(value):
-            axes = list(map(int, operation.broadcast_dimensions))
-            last_axis_alone = (
-                shape(inner)[-1:] == channels
-                and axes[-1] == len(shape(value)) - 1
-                and math.prod(shape(inner)) == channels[0]
-            )
-            if not last_axis_alone:
+        if math.prod(shape(inner)) != math.prod(shape(value)):
+            if row is not None:
+                return None
+            row = _broadcast(value.owner)
+            if row is None:
                 return None
         value = inner
-        if last_axis_alone and value.type.element_type == dtype:
-            return value
+        if row is not None and value.type.element_type == dtype:
+            return row._replace(value=value)
     return None
+
+
+def _broadcast(operation) -> _Row | None:
+    """The row that is broadcast, if it is one."""
+    sizes, result = shape(operation.operand), shape(operation.result)
+    axes = views.long_axes(sizes) or [len(sizes) - 1]
+    if len(axes) > 1 or not sizes:
+        return None
+    place = list(map(int, operation.broadcast_dimensions))[axes[0]]
+    return _Row(operation.operand, sizes[axes[0]], math.prod(result[place + 1 :]))
 
 
 def _holds(value, dtype) -> bool:

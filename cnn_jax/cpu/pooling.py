@@ -11,6 +11,7 @@ from cnn_jax.cpu import pooling_forward, pooling_gradient, pooling_native
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.pooling_dilated import DilatedSum
 from cnn_jax.cpu.pooling_window import Window
+from cnn_jax.cpu.views import Order, axes_in_memory, into_order, inverse, straight
 
 # A small window is visited element by element, in one pass over memory. A larger one is cheaper
 # axis by axis: 5 + 5 elements instead of 5 * 5.
@@ -24,10 +25,13 @@ _MOST_PLACES = 64
 _FLOATS = {"float64", "float32", "bfloat16", "float16"}
 
 
-def choose(primitive, avals_in, params, *, native: bool = True) -> Choice:
+def choose(
+    primitive, avals_in, params, *, native: bool = True, order: Order | None = None
+) -> Choice:
     """The kernel for one pooling equation, from abstract values and parameters.
 
-    `native` is whether it runs where the native library is.
+    `native` is whether it runs where the native library is, `order` that in which the array's axes
+    lie in memory, if that is known to be another one.
     """
     operand = avals_in[-1]
     window = Window(
@@ -44,24 +48,34 @@ def choose(primitive, avals_in, params, *, native: bool = True) -> Choice:
     if reason is not None:
         return stock(reason)
     if any(step != 1 for step in dilation):
-        return _dilated(primitive, window, dilation)
+        return _dilated(primitive, window, dilation, order)
     if 0 in window.count:
         return stock("an array is empty")
     if native:
-        made = _native(primitive, window, operand.dtype, params)
+        made = _native(primitive, window, operand.dtype, params, order)
         if made is not None:
             return made
     return _KERNELS[primitive](window, params)
 
 
-def _native(primitive, window: Window, dtype, params) -> Choice | None:
+def _native(primitive, window: Window, dtype, params, order: Order | None) -> Choice | None:
     kind = pooling_native.KINDS.get(primitive)
     if kind is None or _is_everything(window) or params.get("select_prim") is lax.le_p:
         return None
-    made = pooling_native.plan(kind, window, dtype)
-    if isinstance(made, str):
-        return None
-    return Choice(pooling_native.KERNEL, "neighbouring channels at once", made.call, plan=made)
+    given = straight(window.rank)
+    known = given if order is None else axes_in_memory(window.shape, order)
+    for axes in dict.fromkeys((known, given)):
+        made = pooling_native.plan(kind, window.in_order(axes), dtype)
+        if not isinstance(made, str):
+            build = functools.partial(_transposed, made.call, axes)
+            reason = "neighbouring channels at once"
+            return Choice(pooling_native.KERNEL, reason, build, plan=made, axes=axes)
+    return None
+
+
+def _transposed(call, axes: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
+    """The result of a function of arrays with their axes in another order."""
+    return into_order(call(*(into_order(array, axes) for array in arrays)), inverse(axes))
 
 
 def _first(array: jax.Array, *_) -> jax.Array:
@@ -88,16 +102,17 @@ def _reason_against(window: Window, avals_in) -> str | None:
     return None
 
 
-def _dilated(primitive, window: Window, dilation: tuple[int, ...]) -> Choice:
+def _dilated(primitive, window: Window, dilation: tuple[int, ...], order: Order | None) -> Choice:
     if primitive is not lax.reduce_window_sum_p or set(window.stride) != {1}:
         return stock("the array is dilated")
-    windows = DilatedSum(window, dilation)
+    axes = straight(window.rank) if order is None else axes_in_memory(window.shape, order)
+    windows = DilatedSum(window.in_order(axes), tuple(dilation[axis] for axis in axes))
     if 0 in windows.count:
         return stock("an array is empty")
     if not windows.alone and max(window.taps, windows.places) > _MOST_ELEMENTS:
         return stock("the window has too many elements to compile")
     kernel = "repeated elements" if windows.alone else "slices by residue"
-    return Choice(kernel, "no zeros visited", windows.total)
+    return Choice(kernel, "no zeros visited", functools.partial(_transposed, windows.total, axes))
 
 
 def _extreme(window: Window, params, *, largest: bool) -> Choice:

@@ -58,6 +58,11 @@ class Window:
         """How many elements are visited where each axis has a pass of its own."""
         return sum(self.size[axis] for axis in self.axes)
 
+    def in_order(self, axes: tuple[int, ...]) -> "Window":
+        """The same windows on the transposed array."""
+        fields = dataclasses.astuple(self)
+        return Window(*(tuple(field[axis] for axis in axes) for field in fields))
+
     def by_axis(self) -> list["Window"]:
         """Windows along one axis each, last axis first, that do the same one after the other."""
         passes = []

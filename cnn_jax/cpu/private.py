@@ -9,6 +9,7 @@ from jax._src.interpreters import mlir
 from jax._src.lib.mlir.dialects import hlo
 from jax._src.sharding_impls import ShardingContext, SPMDAxisContext
 from jaxlib.mlir import ir
+from jaxlib.mlir.dialects import func
 
 PLATFORM = "cpu"
 
@@ -132,3 +133,8 @@ def matrix_behind(value):
 def uses(value) -> int:
     """How many operations of the module use a lowered value so far."""
     return sum(1 for _ in value.uses)
+
+
+def is_main(operation) -> bool:
+    """Whether an operation is the function that runs the whole module."""
+    return isinstance(operation.opview, func.FuncOp) and operation.opview.name.value == "main"

@@ -7,7 +7,7 @@ from jax.interpreters import mlir
 
 from cnn_jax.cpu import compare, dense, fused, lowered, padded, pooling, private, transposed
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.choose import Place, choose, concerned
+from cnn_jax.cpu.choose import POOLING, Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
 
 # How often each kernel was chosen since `install()`, for `status()`.
@@ -57,10 +57,27 @@ def _choose(primitive, context, operands, params, settings: Settings):
         return choose(primitive, avals_in, context.avals_out, params, place), operands, avals_in
     before = padded.in_module(primitive, operands, context.avals_in, params)
     if before is not None:
-        choice = choose(primitive, [before.aval], context.avals_out, before.params, place, kernels)
+        choice = choose(
+            primitive,
+            [before.aval],
+            context.avals_out,
+            before.params,
+            place,
+            kernels,
+            order=lowered.order_in_memory(before.operand),
+        )
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
-    choice = choose(primitive, context.avals_in, context.avals_out, params, place, kernels)
+    choice = choose(
+        primitive,
+        context.avals_in,
+        context.avals_out,
+        params,
+        place,
+        kernels,
+        fixed=tuple(map(lowered.is_argument, operands)),
+        order=lowered.order_in_memory(operands[-1]) if primitive in POOLING else None,
+    )
     if choice.plan is not None and lowered.is_converted(operands[-1]):
         # XLA converts the numbers as it pools them.
         choice = pooling.choose(primitive, context.avals_in, params, native=False)

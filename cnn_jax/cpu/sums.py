@@ -13,10 +13,10 @@ PRIMITIVE = lax.reduce_sum_p
 HALF = ("bfloat16", "float16")
 
 
-def concerned(avals_in, kernels: tuple[str, ...]) -> bool:
+def concerned(avals_in, avals_out, kernels: tuple[str, ...]) -> bool:
     """Whether a sum is to be taken in float32; any other is XLA's."""
-    (operand,) = avals_in
-    return operand.dtype.name in HALF and "xla" in kernels
+    (operand,), (total,) = avals_in, avals_out
+    return operand.dtype.name in HALF and operand.size != total.size and "xla" in kernels
 
 
 def choose(avals_in, params) -> Choice:

@@ -579,7 +579,7 @@ def test_blocks_of_haiku_have_it():
     assert (epilogues(text), calls(text)) == ([RELU], [POOL, GRADIENT_THROUGH_RELU])
 
 
-def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
+def test_blocks_of_equinox_whose_channels_come_first_have_it():
     import equinox as eqx
 
     key = jax.random.key(0)
@@ -589,7 +589,8 @@ def test_blocks_of_equinox_whose_channels_come_first_are_pooled_as_they_are():
         return jax.vmap(lambda x: layers[1](jax.nn.relu(convolution(x))))(x)
 
     text = compiled_gradient(apply, layers[0], jnp.transpose(normal()[2], (0, 3, 1, 2)))
-    assert calls(text) == [(LARGEST, 0, 0, 0, 0), (GRADIENT, 0, 0, 0, 0)]
+    assert calls(text) == [(LARGEST, 1, 1, 0, 0), (GRADIENT, 1, 1, 1, 1)]
+    assert sums_of_channels(text) == 0
 
 
 def test_a_pooling_of_converted_numbers_is_left_to_xla_which_converts_as_it_pools():

@@ -9,7 +9,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import private
+from cnn_jax.cpu import lowered, private
 from cnn_jax.cpu.choose import PRIMITIVES
 
 
@@ -150,3 +150,29 @@ def test_products_and_transpositions_have_the_parameters_that_are_read():
     }
     assert transposition.primitive is lax.transpose_p
     assert set(transposition.params) == {"permutation"}
+
+
+def test_arguments_of_the_program_are_told_from_those_of_functions_and_loops_within():
+    seen = []
+
+    def lower(context, operand):
+        seen.append(lowered.is_argument(operand))
+        return [operand]
+
+    probe = Primitive("probe")
+    probe.def_abstract_eval(lambda aval: aval)
+    probe.def_impl(lambda x: x)
+    mlir.register_lowering(probe, lower, platform="cpu", cacheable=False)
+
+    def program(x):
+        return (
+            probe.bind(x),
+            probe.bind(lax.reshape(x, (2, 1, 3))),  # the same array in memory
+            probe.bind(lax.transpose(x, (1, 0))),
+            probe.bind(x + 1),
+            jax.jit(probe.bind)(x),
+            lax.fori_loop(0, 2, lambda _, x: probe.bind(x), x),
+        )
+
+    jax.jit(program).lower(jnp.ones((2, 3)))
+    assert seen == [True, True, False, False, False, False]

@@ -43,13 +43,17 @@ memory::desc described(const Dims& sizes, memory::data_type type, const Dims& st
   return last;
 }
 
-// What the convolution works on: an array that lies channels-last is used in place, any other
-// goes through the layout that oneDNN prefers.
-memory::desc working(const memory::desc& given) {
+memory::desc laid_channels_last(const memory::desc& given) {
   const Dims sizes = given.get_dims();
-  const memory::desc last(sizes, given.get_data_type(), channels_last(sizes.size() - 2));
-  if (given == last) return given;
-  return memory::desc(sizes, given.get_data_type(), memory::format_tag::any);
+  return memory::desc(sizes, given.get_data_type(), channels_last(sizes.size() - 2));
+}
+
+// What the convolution works on: arrays of which one lies channels-last do so both, others go
+// through the layout that oneDNN prefers. It has no fast kernels for two layouts at once.
+memory::desc working(const memory::desc& given, const memory::desc& other) {
+  const memory::desc last = laid_channels_last(given);
+  if (given == last || other == laid_channels_last(other)) return last;
+  return memory::desc(given.get_dims(), given.get_data_type(), memory::format_tag::any);
 }
 
 enum class Direction { kRead, kWrite };
@@ -158,8 +162,8 @@ std::shared_ptr<const Primitives> make_primitives(const Configuration& c, int th
   }
   const memory::desc weights(sizes, type, strides);
 
-  const auto source_any = working(source);
-  const auto destination_any = working(destination);
+  const auto source_any = working(source, destination);
+  const auto destination_any = working(destination, source);
   const memory::desc weights_any(sizes, type, memory::format_tag::any);
 
   Dims dilation = c.dilation;
