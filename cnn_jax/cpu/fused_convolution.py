@@ -1,10 +1,10 @@
 """What is computed of a convolution's result while it is in the cache.
 
-Forward, that is a bias added and the ReLU of the sum; of an input gradient, what the ReLU before the
-convolution lets through, and its sums, which are the gradient of the bias before that.
+Forward, that is a bias added and the ReLU of the sum; of an input gradient, what the ReLU before
+the convolution lets through, and its sums, which are the gradient of the bias before that.
 
-A rule sees only what stands before it. Where something else uses the convolution's result later, the
-convolution is computed twice.
+A rule sees only what stands before it. Where something else uses the convolution's result later,
+the convolution is computed twice.
 """
 
 import math
