@@ -177,7 +177,7 @@ def test_convolutions_of_every_family_member_reach_the_library(native):
 def hostile(**changes) -> tuple[int, ...]:
     """A forward 1-D configuration with some of its numbers changed."""
     numbers = {
-        "format": native_library.FORMAT, "kind": 0, "method": 0, "type": 0, "rank": 1,
+        "format": native_library.FORMAT, "kind": 0, "method": 0, "after": 0, "type": 0, "rank": 1,
         "groups": 1, "batch": 1, "in": 1, "out": 1, "input": 8, "output": 6, "window": 3,
         "stride": 1, "dilation": 1, "low": 0, "high": 0,
         "sn": 8, "sc": 8, "sw": 1, "wg": 3, "wo": 3, "wi": 3, "ww": 1, "dn": 6, "dc": 6, "dw": 1,
