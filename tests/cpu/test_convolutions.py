@@ -192,7 +192,7 @@ def hostile(**changes) -> tuple[int, ...]:
         ({"format": 1}, "another version"),
         ({"kind": 3}, "unknown kind"),
         ({"method": 2}, "unknown kind, method"),
-        ({"rank": 4}, "unknown kind, method, type or rank"),
+        ({"rank": 4}, "unknown kind, method, epilogue, type or rank"),
         ({"batch": 0}, "zero, negative or too large"),
         ({"stride": -1}, "zero, negative or too large"),
         ({"stride": 2**31 - 1, "output": 1, "dn": 1, "dc": 1}, "the stride is too long"),
