@@ -123,8 +123,10 @@ def _relu(context, operand):
 def _is_positive(context, left, right):
     """Of the sum that a convolution's ReLU is of, told from that ReLU: the sum isn't there."""
     added = lowered.sum_with_row(left)
-    relu = None if added is None else fused_convolution.relu_of(added)
-    if relu is None or not lowered.is_zeros(right):
+    if added is None or not lowered.is_zeros(right):
+        return None
+    relu = fused_convolution.relu_of(added)
+    if relu is None:
         return None
     order, shape = added.order, context.avals_out[0].shape
 
