@@ -126,7 +126,12 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
     before = padded.in_program(equation, producers)
     if before is not None:
         merged = choose(
-            equation.primitive, [before.aval], avals_out, before.params, kernels=kernels
+            equation.primitive,
+            [before.aval],
+            avals_out,
+            before.params,
+            kernels=kernels,
+            order=program.order_in_memory(before.operand, producers),
         )
         if merged.build is not None:
             choice, avals_in = merged, [before.aval]

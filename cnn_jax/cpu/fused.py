@@ -160,7 +160,7 @@ def _relu_gradient(context, predicate, on_false, on_true):
         return None
     dtype, gradient = context.avals_out[0].dtype, views.seen(on_true)
     if lowered.in_memory(gradient.array) and gradient.order == order:
-        within = fused_convolution.through_relu(context, gradient, relu, on_true)
+        within = fused_convolution.through_relu(context, on_true, relu)
         if within is not None:
             return within
         plan = pooling_native.relu_gradient(lowered.shape(relu), dtype)
@@ -169,18 +169,14 @@ def _relu_gradient(context, predicate, on_false, on_true):
         return None  # XLA's own select is of that already
 
     def through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
-        return _through_positive(views.viewed(relu, order, gradient.shape), gradient)
+        # XLA needs what was there before the bias no longer.
+        positive = lax.gt(views.viewed(relu, order, gradient.shape), lax.full_like(gradient, 0))
+        return lax.select(positive, gradient, lax.full_like(gradient, 0))
 
     avals = [lowered.aval(value, dtype) for value in (relu, on_true)]
     return mlir.lower_fun(through_positive, multiple_results=False)(
         context.replace(avals_in=avals), relu, on_true
     )
-
-
-def _through_positive(relu: jax.Array, gradient: jax.Array) -> jax.Array:
-    # XLA needs what was there before the bias no longer.
-    positive = lax.gt(relu, lax.full_like(relu, 0))
-    return lax.select(positive, gradient, lax.full_like(gradient, 0))
 
 
 def _is_gradient_of(call: _Call, pooled: views.View) -> bool:
@@ -260,18 +256,4 @@ def _mean(context, total, divisor):
 
 
 def _lower(context, plan: Plan, operands, order: views.Order):
-    """The view with that order of a call's first result.
-
-    The second result, if there is one, is found by way of the first.
-    """
-    avals = [lowered.aval(value, np.dtype(plan.dtype)) for value in operands]
-    run, shape = _first_result(plan), context.avals_out[0].shape
-
-    def build(*arrays: jax.Array) -> jax.Array:
-        return views.viewed(run(*arrays), order, shape)
-
-    return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
-
-
-def _first_result(plan: Plan):
-    return lambda *arrays: plan.run(*arrays)[0]
+    return lowered.lower_call(context, plan.run, operands, np.dtype(plan.dtype), order)

@@ -8,11 +8,11 @@ the convolution is computed twice.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.interpreters import mlir
 
 from cnn_jax.cpu import lowered, native_library, onednn, private, views
 from cnn_jax.cpu.onednn import After
@@ -36,15 +36,14 @@ def relu(context, added: lowered.Sum):
     return _lower(context, views.View(added.array, added.order), After.RELU, added.row)
 
 
-def through_relu(context, gradient: views.View, relu, seen_as):
-    """What the ReLU lets through of the input gradient of the convolution after it, likewise.
-
-    `seen_as` is the value that is that view of the gradient.
-    """
-    between = 0 if seen_as == gradient.array else 1
-    if relu.type != gradient.array.type or private.uses(gradient.array) > between:
+def through_relu(context, gradient, relu):
+    """What the ReLU lets through of the input gradient of the convolution after it, likewise."""
+    view = views.seen(gradient)
+    # Where it is seen in another order, the array itself is used for that.
+    used = private.uses(gradient) + private.uses(view.array)
+    if relu.type != view.array.type or used > (0 if gradient == view.array else 1):
         return None
-    return _lower(context, gradient, After.THROUGH_RELU, relu)
+    return _lower(context, view, After.THROUGH_RELU, relu)
 
 
 def is_relu(value) -> bool:
@@ -91,18 +90,13 @@ def _lower(context, view: views.View, after: After, further):
     configuration = onednn.followed(call.configuration, after)
     if configuration is None or shape[-1] != onednn.channels_of_result(configuration):
         return None
-    (seen,) = context.avals_out
-    dtype = seen.dtype
+    dtype = context.avals_out[0].dtype
     results = [jax.ShapeDtypeStruct(shape, dtype)]
     if after is After.THROUGH_RELU:
         results.append(jax.ShapeDtypeStruct(shape[-1:], np.dtype("float32")))
 
-    def build(*arrays: jax.Array) -> jax.Array:
+    def run(*arrays: jax.Array) -> Sequence[jax.Array]:
         called = jax.ffi.ffi_call(native_library.TARGET, results)
-        result, *_ = called(*arrays, configuration=np.asarray(configuration, np.int64))
-        return views.viewed(result, view.order, seen.shape)
+        return called(*arrays, configuration=np.asarray(configuration, np.int64))
 
-    operands = [*call.operands, further]
-    avals = [lowered.aval(value, dtype) for value in operands]
-    # The second result, if there is one, is found by way of the first.
-    return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
+    return lowered.lower_call(context, run, [*call.operands, further], dtype, view.order)

@@ -4,7 +4,9 @@ import math
 import re
 from typing import Any, NamedTuple
 
+import jax
 from jax.core import ShapedArray
+from jax.interpreters import mlir
 
 from cnn_jax.cpu import views
 from cnn_jax.cpu.private import hlo, ir, is_main
@@ -109,6 +111,19 @@ def first_of_call(value, target: str):
     if not isinstance(call, hlo.CustomCallOp) or call.results[0] != value:
         return None
     return call if call.call_target_name.value == target else None
+
+
+def lower_call(context, run, operands, dtype, order: views.Order):
+    """The view with that order of the first result of a native call, in the place of an equation.
+
+    The second result, if there is one, is found by way of the first.
+    """
+    avals, (out,) = [aval(value, dtype) for value in operands], context.avals_out
+
+    def build(*arrays: jax.Array) -> jax.Array:
+        return views.viewed(run(*arrays)[0], order, out.shape)
+
+    return mlir.lower_fun(build, multiple_results=False)(context.replace(avals_in=avals), *operands)
 
 
 def users(value, later):

@@ -93,11 +93,15 @@ int64_t Configuration::weights_size() const {
 
 int64_t Configuration::destination_size() const { return batch * out_channels * product(output); }
 
+int64_t Configuration::channels_of_result() const {
+  return kind == Kind::kInputGradient ? in_channels : out_channels;
+}
+
 int64_t Configuration::images() const { return batch * groups; }
 
 int64_t Configuration::work() const {
   // A result of few channels is computed in vectors that are partly empty.
-  const int64_t channels = kind == Kind::kInputGradient ? in_channels : out_channels;
+  const int64_t channels = channels_of_result();
   const int64_t filled = (channels + kVector - 1) / kVector * kVector;
   const int64_t multiply_adds = destination_size() * (in_channels / groups) * product(window);
   const int64_t faster = type == Type::kBfloat16 ? kMatrixUnits : 1;

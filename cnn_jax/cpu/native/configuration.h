@@ -15,6 +15,10 @@ enum class Method : int64_t { kDirect = 0, kWinograd = 1 };
 enum class After : int64_t { kNothing = 0, kRelu = 1, kThroughRelu = 2 };
 enum class Type : int64_t { kFloat32 = 0, kBfloat16 = 1 };
 
+constexpr int64_t bytes(Type type) { return type == Type::kFloat32 ? 4 : 2; }
+
+constexpr int64_t divided_up(int64_t size, int64_t step) { return (size + step - 1) / step; }
+
 // Sizes follow the forward convolution, whatever the kind: an input gradient writes `source`, a
 // kernel gradient writes `weights`. Strides are in elements, in the logical order of each array:
 // source and destination [batch, channels, *spatial], weights [group, out, in, *window].
@@ -41,6 +45,7 @@ struct Configuration {
   int64_t source_size() const;
   int64_t weights_size() const;
   int64_t destination_size() const;
+  int64_t channels_of_result() const;  // an input gradient's are those of the source
   int64_t images() const;   // those of each group counted
   int64_t work() const;     // what it takes, in multiply-adds
   int64_t copying() const;  // what it takes to copy every window, likewise

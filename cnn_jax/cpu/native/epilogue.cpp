@@ -15,16 +15,6 @@ constexpr int64_t kInCache = 256 << 10;  // bytes of a result that its core's ca
 constexpr int64_t kFewestParts = 8;
 constexpr size_t kBatch = 7;  // where the batch stands among the numbers
 
-int64_t divided_up(int64_t size, int64_t step) { return (size + step - 1) / step; }
-
-void refuse(const char* why) { throw dnnl::error(dnnl_unimplemented, why); }
-
-int64_t channels_of_result(const Configuration& c) {
-  return c.kind == Kind::kForward ? c.out_channels : c.in_channels;
-}
-
-int64_t bytes(Type type) { return type == Type::kFloat32 ? 4 : 2; }
-
 // The images of a batch, cut into parts of which all but the last are alike. How they are cut
 // doesn't depend on the number of threads, so that sums are the same with any.
 struct Parts {
@@ -119,12 +109,11 @@ struct Cut {
 };
 
 // Throws dnnl::error where the convolution can't be cut, or had better not be.
-
 Cut cut(const std::vector<int64_t>& numbers, const Configuration& c) {
   if (c.kind == Kind::kKernelGradient || c.method != Method::kDirect) {
     refuse("only direct convolutions and their input gradients have an epilogue");
   }
-  if (channels_of_result(c) < kFewestChannels) refuse("there are too few channels");
+  if (c.channels_of_result() < kFewestChannels) refuse("there are too few channels");
   const Parts parts(c);
   const int64_t processors = std::max(1u, std::thread::hardware_concurrency());
   if (parts.count < std::min(2 * processors, kFewestParts)) {
@@ -158,7 +147,7 @@ void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration&
   weights_of_last.read();
   stream().wait();
 
-  const int64_t channels = channels_of_result(c), row = bytes(c.type) * channels;
+  const int64_t channels = c.channels_of_result(), row = bytes(c.type) * channels;
   const Rectifier rectifier(c.type, channels, summed ? nullptr : arrays.further);
   std::vector<float> sums(static_cast<size_t>(summed ? 2 * channels * parts.count : 0));
   void* const given = forward ? arrays.source : arrays.destination;

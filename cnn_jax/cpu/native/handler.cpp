@@ -89,8 +89,7 @@ ffi::Error convolution(ffi::ThreadPool threads, ffi::RemainingArgs operands,
     *places[1] = operand(operands, 1, c.type, sizes[1]);
     *places[2] = result(results, 0, c.type, sizes[2]);
     if (c.after != After::kNothing) {
-      const bool forward = c.kind == Kind::kForward;
-      const int64_t channels = forward ? c.out_channels : c.in_channels;
+      const int64_t channels = c.channels_of_result();
       arrays.further = operand(operands, 2, c.type, summed ? sizes[2] : channels);
       if (summed) {
         arrays.sums = static_cast<float*>(result(results, 1, Type::kFloat32, channels));

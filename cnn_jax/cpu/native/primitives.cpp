@@ -15,10 +15,6 @@ using Dims = memory::dims;
 
 constexpr size_t kKept = 512;  // sets of primitives kept at the most
 
-memory::data_type element(Type type) {
-  return type == Type::kFloat32 ? memory::data_type::f32 : memory::data_type::bf16;
-}
-
 Dims with_front(Dims front, const std::vector<int64_t>& rest) {
   front.insert(front.end(), rest.begin(), rest.end());
   return front;
@@ -140,9 +136,15 @@ dnnl::stream& stream() {
   return instance;
 }
 
+memory::data_type element(Type type) {
+  return type == Type::kFloat32 ? memory::data_type::f32 : memory::data_type::bf16;
+}
+
+void refuse(const char* why) { throw dnnl::error(dnnl_unimplemented, why); }
+
 void refuse_reference(const std::string& implementation) {
   if (implementation.rfind("ref", 0) == 0) {
-    throw dnnl::error(dnnl_unimplemented, "oneDNN has only its reference kernel for this shape");
+    refuse("oneDNN has only its reference kernel for this shape");
   }
 }
 

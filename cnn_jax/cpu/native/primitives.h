@@ -35,6 +35,11 @@ struct Primitives {
 const dnnl::engine& engine();
 dnnl::stream& stream();  // the calling thread's
 
+dnnl::memory::data_type element(Type type);
+
+// Throws dnnl::error, as where oneDNN has no kernel.
+[[noreturn]] void refuse(const char* why);
+
 // oneDNN's reference kernels are plain loops, slower than XLA's: throws dnnl::error for one.
 void refuse_reference(const std::string& implementation);
 

@@ -28,8 +28,6 @@ constexpr int64_t kWorthAThread = 2'500'000;
 constexpr int64_t kElement = 4;  // an element read or written, in multiply-adds
 constexpr int64_t kVector = 16;  // sets of columns begin at multiples of it
 
-int64_t divided_up(int64_t size, int64_t step) { return (size + step - 1) / step; }
-
 // The products of more multiply-adds than fit are not told apart from the largest.
 int64_t work(const Product& p) {
   const double sums = static_cast<double>(p.rows) * static_cast<double>(p.inner) *
@@ -54,12 +52,6 @@ struct Matrix {
 
   int64_t down, along;
 };
-
-memory::data_type element(Type type) {
-  return type == Type::kFloat32 ? memory::data_type::f32 : memory::data_type::bf16;
-}
-
-int64_t bytes(Type type) { return type == Type::kFloat32 ? 4 : 2; }
 
 struct Multiplication {
   dnnl::matmul kernel;

@@ -19,8 +19,6 @@ constexpr int64_t kFewest = 64, kMost = 256, kRowsInCache = 32768;
 constexpr int64_t kRowsTogether = 16;
 constexpr int64_t kMostSums = int64_t{64} << 20;  // bytes of a kernel gradient's partial sums
 
-int64_t divided_up(int64_t size, int64_t step) { return (size + step - 1) / step; }
-
 size_t bytes(int64_t count) { return static_cast<size_t>(count) * sizeof(float); }
 
 float* floats(const Workspace& workspace) { return static_cast<float*>(workspace.data()); }
@@ -29,8 +27,6 @@ float* floats(const Workspace& workspace) { return static_cast<float*>(workspace
 Square row_of_each(float* matrices, int64_t rows, int64_t columns, int64_t number) {
   return {matrices + number * columns, kPatch * rows * columns, rows * columns};
 }
-
-void refuse(const char* why) { throw dnnl::error(dnnl_unimplemented, why); }
 
 void refuse_others(const Configuration& c, int threads) {
   const Sizes ones = {1, 1};
