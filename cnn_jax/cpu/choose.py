@@ -49,7 +49,7 @@ _ONEDNN = "oneDNN"
 def concerned(primitive, avals_in, avals_out, params, kernels: tuple[str, ...] = FAMILIES) -> bool:
     """Whether there is a choice at all: most sums and products stay XLA's."""
     if primitive is sums.PRIMITIVE:
-        return sums.concerned(avals_in, avals_out, kernels)
+        return sums.concerned(avals_in, avals_out, params, kernels)
     if primitive is dense.PRIMITIVE:
         return dense.concerned(avals_in, avals_out, params, kernels)
     return primitive in PRIMITIVES

@@ -19,7 +19,6 @@ from cnn_jax.layers.layer import (
     check_parameters,
     check_shape,
 )
-from cnn_jax.ops.bias import across
 
 
 def group_norm(
@@ -48,7 +47,7 @@ def group_norm(
     groups = check_int(kind, "groups", groups)
     spatial = check_int(kind, "spatial", spatial, least=0)
 
-    def normalise(x: jax.Array) -> jax.Array:
+    def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
         if x.shape[-1] % groups:
             raise ValueError(f"{kind}: {groups} groups do not divide {x.shape[-1]} channels")
         # Over space first, channel by channel: that runs along memory, which groups don't.
@@ -61,7 +60,16 @@ def group_norm(
             of_groups = grouped.mean(-1, keepdims=True)
             return jnp.broadcast_to(of_groups, grouped.shape).reshape(shape)
 
-        return _standardise(x, mean, epsilon)
+        # Mean and variance are shifted by a constant, which changes neither the result nor any
+        # derivative. As the constant is the mean, nothing cancels; and a gradient needs two sums
+        # over the positions, from which those of the mean, scale and bias follow.
+        wide = _wide(x)
+        average = mean(wide)
+        constant = jax.lax.stop_gradient(average)
+        centred, rest = wide - constant, average - constant
+        variance = mean(jnp.square(centred)) - jnp.square(rest)
+        slope = jax.lax.rsqrt(variance + epsilon) * scale.astype(wide.dtype)
+        return (centred * slope + (bias.astype(wide.dtype) - rest * slope)).astype(x.dtype)
 
     return _normalisation(kind, spatial + 1, normalise, epsilon, dtype, groups)
 
@@ -81,27 +89,24 @@ def layer_norm(*, epsilon: float = 1e-5, dtype: DTypeLike = jnp.float32) -> Laye
     Array([[-1.,  1.],
            [ 1., -1.]], dtype=float32)
     """
-    return _normalisation(
-        "layer_norm",
-        None,
-        lambda x: _standardise(x, lambda wide: wide.mean(-1, keepdims=True), epsilon),
-        epsilon,
-        dtype,
-        1,
-    )
+
+    def normalise(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+        wide = _wide(x)
+        centred = wide - wide.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype) * scale + bias
+
+    return _normalisation("layer_norm", None, normalise, epsilon, dtype, 1)
 
 
-def _standardise(x: jax.Array, mean: Callable[[jax.Array], jax.Array], epsilon: float) -> jax.Array:
-    wide = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-    centred = wide - mean(wide)
-    variance = mean(jnp.square(centred))
-    return (centred * jax.lax.rsqrt(variance + epsilon)).astype(x.dtype)
+def _wide(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def _normalisation(
     kind: str,
     rank: int | None,
-    normalise: Callable[[jax.Array], jax.Array],
+    normalise: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     epsilon: float,
     dtype: DTypeLike,
     groups: int,
@@ -126,7 +131,10 @@ def _normalisation(
                 f"{kind}: x must be floating and of the parameters' dtype, "
                 f"got x {x.dtype} and scale {params['scale'].dtype}"
             )
-        scale, bias = (across(params[name], x.shape) for name in ("scale", "bias"))
-        return normalise(x) * scale + bias
+        # Not broadcast to all positions, so that what is computed of them alone stays small.
+        per_channel = (*[1] * (x.ndim - 1), x.shape[-1])
+        return normalise(
+            x, params["scale"].reshape(per_channel), params["bias"].reshape(per_channel)
+        )
 
     return Layer(init, apply, kind)

@@ -1,4 +1,4 @@
-"""Sums of half-precision numbers: in float32 while installed, and all others left alone."""
+"""Sums in half precision, and over a short last axis and others: not XLA's while installed."""
 
 import jax
 import jax.export
@@ -52,6 +52,73 @@ def test_only_half_precision_is_concerned():
     assert row.shapes == "bfloat16[2,3,4] -> bfloat16[4]"
     assert [len(rows(dtype)) for dtype in ("float16", "float32", "int32")] == [1, 0, 0]
     assert rows("bfloat16", kernels=["onednn", "pooling"]) == ()
+
+
+@settings(max_examples=10)
+@given(
+    st.integers(1, 3),
+    st.tuples(*[st.integers(30, 50)] * 2, st.integers(2, 6), st.integers(3, 16)),
+    st.integers(0, 2**32 - 1),
+)
+def test_sums_of_groups_of_channels_are_those_of_numpy(batch, shape, seed):
+    x = np.random.default_rng(seed).normal(3, 1, (batch, *shape)).astype("float32")
+
+    def moments(x):
+        return jnp.sum(x, (1, 2, 4)), jnp.sum(jnp.square(x), (1, 2, 4), keepdims=True)
+
+    with cpu.installed(keep_memory=False):
+        got = jax.jit(moments)(x)
+        kernels = {row.kernel for row in cpu.explain(moments, x).rows}
+    assert kernels == ({"two sums"} if x.size >= 2**15 else set())
+    exact = x.astype(np.float64)
+    expected = exact.sum((1, 2, 4)), np.square(exact).sum((1, 2, 4), keepdims=True)
+    for mine, right in zip(got, expected, strict=True):
+        np.testing.assert_allclose(mine, right, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"),
+    [
+        ((64, 64, 4, 17), (0, 1, 3)),  # a long last axis
+        ((64, 64, 4, 8), (0, 1)),
+        ((64, 64, 4, 8), (2, 3)),
+        ((64, 64, 4, 8), (0, 2, 3)),
+        ((64, 64, 8, 1), (0, 1, 3)),
+        ((30, 30, 4, 8), (0, 1, 3)),  # few numbers
+    ],
+)
+def test_sums_that_xla_takes_along_memory_are_left_to_it(shape, axes):
+    total = jax.jit(lambda x: jnp.sum(x, axes))
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    before = total.lower(x).as_text()
+    with cpu.installed(keep_memory=False, strict=True):
+        assert total.lower(x).as_text() == before
+
+
+def test_sums_of_unknown_sizes_are_exported():
+    (rows,) = jax.export.symbolic_shape("rows")
+    x = jax.ShapeDtypeStruct((rows, 40, 4, 8), jnp.float32)
+    with cpu.installed(keep_memory=False):
+        exported = jax.export.export(jax.jit(lambda x: jnp.sum(x, (0, 1, 3))))(x)
+    np.testing.assert_array_equal(exported.call(jnp.ones((50, 40, 4, 8))), jnp.full(4, 16_000.0))
+
+
+def test_sums_in_two_steps_compose():
+    x = jax.random.normal(jax.random.key(2), (3, 40, 40, 4, 8))
+
+    def variance(x):
+        return jnp.var(x, axis=(0, 1, 3))
+
+    def probe(x):
+        return jax.vmap(variance)(x), jax.jvp(jax.vmap(variance), (x,), (x,))[1]
+
+    expected = jax.jit(probe)(x)
+    gradient = jax.jit(jax.grad(lambda x: variance(x[0]).sum()))(x)
+    with cpu.installed(keep_memory=False, compare=True):
+        for mine, right in zip(jax.jit(probe)(x), expected, strict=True):
+            np.testing.assert_allclose(mine, right, rtol=1e-5)
+        mine = jax.jit(jax.grad(lambda x: variance(x[0]).sum()))(x)
+    np.testing.assert_allclose(mine, gradient, atol=1e-7)
 
 
 def test_other_sums_are_lowered_as_before():
