@@ -15,6 +15,7 @@ from cnn_jax.cpu import (
     memory,
     native_library,
     private,
+    reversal,
     rules,
     transposed,
 )
@@ -32,7 +33,7 @@ class Installation:
 
 
 _OF_PRODUCTS = (dense.PRIMITIVE, transposed.PRIMITIVE)
-_PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES)))
+_PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES, reversal.PRIMITIVE)))
 
 _lock = threading.RLock()
 _current: Installation | None = None
@@ -53,10 +54,11 @@ def install(
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
     Only JAX's lowering rules for the CPU change: those of convolution, of pooling and of the
-    product of two matrices; of a ReLU, its gradient, a bias's gradient, a division and a
-    transposition where they stand next to one of these and can be computed with it; and of sums in
-    half precision, which are taken in float32. JAX's caches are emptied, so that what was compiled
-    before gets the new kernels too. Calling it again changes the settings.
+    product of two matrices; of a ReLU, its gradient, a bias's gradient, a division, a transposition
+    and a reversal where they stand next to one of these and can be computed with it; and of sums in
+    half precision, which are taken in float32, and those over groups of channels. JAX's caches are
+    emptied, so that what was compiled before gets the new kernels too. Calling it again changes the
+    settings.
 
     Args:
         kernels: the families that may be used, of "winograd", "onednn", "xla", "pooling" and

@@ -130,6 +130,14 @@ def matrix_behind(value):
     return transpose.operand
 
 
+def array_reversed(value, axes: tuple[int, ...]):
+    """Of a lowered value that is an array reversed along these axes: that; None for any other."""
+    reverse = value.owner
+    if not isinstance(reverse, hlo.ReverseOp) or tuple(reverse.dimensions) != axes:
+        return None
+    return reverse.operand
+
+
 def uses(value) -> int:
     """How many operations of the module use a lowered value so far."""
     return sum(1 for _ in value.uses)

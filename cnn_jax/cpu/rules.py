@@ -5,7 +5,17 @@ from collections.abc import Callable
 
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import compare, dense, fused, lowered, padded, pooling, private, transposed
+from cnn_jax.cpu import (
+    compare,
+    dense,
+    fused,
+    lowered,
+    padded,
+    pooling,
+    private,
+    reversal,
+    transposed,
+)
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.choose import POOLING, Place, choose, concerned
 from cnn_jax.cpu.settings import Settings
@@ -28,6 +38,8 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
             taken = fused.lower(primitive, context, operands, params, settings.kernels)
             if primitive is transposed.PRIMITIVE:
                 taken = transposed.lower(context, *operands, **params)
+            if primitive is reversal.PRIMITIVE:
+                taken = reversal.lower(*operands, **params)
             if taken is not None:
                 return taken
         avals = context.avals_in, context.avals_out
