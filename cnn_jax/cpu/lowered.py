@@ -94,14 +94,23 @@ def is_argument(value) -> bool:
 
 def order_in_memory(value) -> views.Order | None:
     """How a value computed element by element is ordered: as what it is computed from in memory."""
-    found = [views.seen(value)]
-    for view in found:
-        if in_memory(view.array):
-            return view.order
-        operation, sizes = view.array.owner, shape(view.array)
-        if isinstance(operation, ir.OpView) and len(found) < _FARTHEST:
-            alike = [x for x in operation.operands if getattr(x.type, "shape", None) == list(sizes)]
-            found += [views.seen(operand).of(view.order) for operand in alike]
+    view = views.seen(value)
+    # For each of its axes, that of the array, and where it was split off from a longer axis, which.
+    found = [(view.array, [(axis,) for axis in view.order])]
+    for array, places in found:
+        if in_memory(array):
+            return tuple(sorted(places).index(place) for place in places)
+        operation, sizes = array.owner, list(shape(array))
+        if not isinstance(operation, ir.OpView) or len(found) >= _FARTHEST:
+            continue
+        split = views.split_axes(array)
+        if split is not None:
+            places = [(*split[axis], *rest) for axis, *rest in places]
+        for operand in operation.operands:
+            if split is None and getattr(operand.type, "shape", None) != sizes:
+                continue
+            inner = views.seen(operand)
+            found.append((inner.array, [(inner.order[axis], *rest) for axis, *rest in places]))
     return None
 
 

@@ -67,6 +67,24 @@ def _one_step(value) -> View | None:
     return View(operation.operand, tuple(order))
 
 
+def split_axes(value) -> list[tuple[int, int]] | None:
+    """Of an array reshaped so that axes are split: for each axis what it is of, and which part."""
+    reshape = value.owner
+    if not isinstance(reshape, hlo.ReshapeOp) or 0 in value.type.shape:
+        return None
+    shape, inner = squeezed(value.type.shape), squeezed(reshape.operand.type.shape)
+    made = []
+    for axis, size in enumerate(inner):
+        part = 0
+        while size > 1 and len(made) < len(shape) and size % shape[len(made)] == 0:
+            size //= shape[len(made)]
+            made.append((axis, part))
+            part += 1
+        if size > 1:
+            return None
+    return made if len(made) == len(shape) else None
+
+
 def viewed(array: jax.Array, order: Order, shape: tuple[int, ...]) -> jax.Array:
     """The view of an array that has that order and that shape."""
     if order != straight(len(order)):

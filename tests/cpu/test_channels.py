@@ -228,6 +228,28 @@ def test_nothing_large_is_copied_between_two_layers(rank, dtype):
     assert copies(text, x.size + 1) == []
 
 
+@pytest.mark.parametrize("groups", [1, 4, 8])
+def test_groups_of_channels_are_summed_in_the_order_of_memory(groups):
+    x = jax.random.normal(jax.random.key(0), (3, 4, 72, 40))
+    kernel = jax.random.normal(jax.random.key(1), (8, 4, 3, 3))
+
+    def deviations(x, kernel):
+        y = lax.conv_general_dilated(x, kernel, (1, 1), "SAME")
+        y = y.reshape(3, groups, 8 // groups, 72, 40)
+        mean = jnp.mean(y, (2, 3, 4), keepdims=True)
+        return jnp.sqrt(jnp.mean(jnp.square(y - mean), (2, 3, 4)))
+
+    expected = jax.jit(deviations)(x, kernel)
+    with cpu.installed(keep_memory=False):
+        compiled = jax.jit(deviations).lower(x, kernel).compile()
+    np.testing.assert_allclose(compiled(x, kernel), expected, rtol=1e-5)
+    channels_first = (
+        rf"f32\[3,{groups},{8 // groups},72,40\]{{4,3,2,1,0}} (copy|fusion|transpose)\("
+    )
+    entry = compiled.as_text().split("ENTRY")[-1]
+    assert not re.search(channels_first, entry)
+
+
 def test_a_network_of_equinox_is_computed_as_that_of_flax():
     import equinox as eqx
     from flax import linen as nn
