@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "epilogue.h"
+#include "kernel_gradient.h"
 #include "placement.h"
 #include "prepared.h"
 #include "primitives.h"
@@ -33,6 +34,10 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
       refuse_epilogue(numbers, configuration);
       return Support::kOwn;
     }
+    if (configuration.method == Method::kOuterProducts) {
+      refuse_outer_products(configuration);
+      return Support::kOwn;
+    }
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
@@ -47,6 +52,9 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
          const Arrays& arrays, const ForEach& for_each) {
   if (configuration.after != After::kNothing) {
     return run_with_epilogue(numbers, configuration, arrays, for_each);
+  }
+  if (configuration.method == Method::kOuterProducts) {
+    return run_outer_products(configuration, arrays);
   }
   const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);
