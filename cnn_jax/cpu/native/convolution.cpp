@@ -12,8 +12,13 @@
 namespace cnn_jax {
 namespace {
 
+// How much longer a multiply-add of a kernel gradient takes, in quarters: two threads are worth waking
+// for less of them. With half as many, steps of small networks were slower.
+constexpr int64_t kSlower = 5;
+
 int threads_worth_waking(const std::vector<int64_t>& numbers, const Configuration& c) {
-  const int threads = threads_for(c.work());
+  const bool gradient = c.kind == Kind::kKernelGradient;
+  const int threads = threads_for(gradient ? c.work() / 4 * kSlower : c.work());
   if (threads == 1) return 1;
   const ThreadCount count(threads);
   if (c.kind == Kind::kForward || !find_primitives(numbers, c, threads)->general) return threads;
