@@ -15,6 +15,7 @@ from cnn_jax.cpu import (
     native_library,
     onednn,
     onednn_limits,
+    outer_products,
     pooling,
     sums,
     winograd,
@@ -125,6 +126,10 @@ def _first_that_applies(
         made = _native_plan(onednn.plan_by_winograd, moved.convolution, place)
         if isinstance(made, onednn.Plan):
             return _native("Winograd", moved, made)
+    if "outer" in kernels and outer_products.wins(described):
+        made = _native_plan(onednn.plan_by_outer_products, moved.convolution, place)
+        if isinstance(made, onednn.Plan):
+            return _native("outer products", moved, made)
     made = "the onednn kernels are switched off"
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)

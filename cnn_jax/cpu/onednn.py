@@ -13,7 +13,7 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
-_DIRECT, _WINOGRAD = 0, 1
+_DIRECT, _WINOGRAD, _OUTER_PRODUCTS = 0, 1, 2
 _TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
@@ -58,11 +58,20 @@ def plan(convolution: Convolution) -> Plan | str:
 
 def plan_by_winograd(convolution: Convolution) -> Plan | str:
     """The call that computes it by Winograd's method, or the reason why there is none."""
+    return _plan_by(_WINOGRAD, convolution)
+
+
+def plan_by_outer_products(convolution: Convolution) -> Plan | str:
+    """The call that computes it as a sum of outer products, or the reason why there is none."""
+    return _plan_by(_OUTER_PRODUCTS, convolution)
+
+
+def _plan_by(method: int, convolution: Convolution) -> Plan | str:
     made = _described(convolution)
     if isinstance(made, str):
         return made
     format_, kind, _, *rest = made.configuration
-    configuration = (format_, kind, _WINOGRAD, *rest)
+    configuration = (format_, kind, method, *rest)
     reason = native_library.reason_against(configuration)
     return reason or dataclasses.replace(made, configuration=configuration)
 

@@ -4,8 +4,8 @@ import dataclasses
 import os
 from collections.abc import Iterable
 
-FAMILIES = ("winograd", "onednn", "xla", "pooling", "dense")
-_NATIVE = frozenset({"winograd", "onednn", "pooling", "dense"})
+FAMILIES = ("winograd", "outer", "onednn", "xla", "pooling", "dense")
+_NATIVE = frozenset({"winograd", "outer", "onednn", "pooling", "dense"})
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")

@@ -15,7 +15,7 @@ from cnn_jax import cpu
 from cnn_jax.cpu import native_library
 
 FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = range(3)
-DIRECT, WINOGRAD = range(2)
+DIRECT, WINOGRAD, OUTER_PRODUCTS = range(3)
 DTYPES = (jnp.float32, jnp.bfloat16)
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
 
@@ -91,11 +91,12 @@ def _strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @st.composite
-def configurations(draw) -> Configuration:
+def configurations(draw, methods=(DIRECT, WINOGRAD, OUTER_PRODUCTS)) -> Configuration:
     """Hostile ones among them: most of those the library must refuse."""
-    method = draw(st.sampled_from([DIRECT, DIRECT, WINOGRAD]))
-    # Winograd's method computes little else than what is drawn for it.
-    usual = method == WINOGRAD and draw(st.integers(0, 7)) > 0
+    method = draw(st.sampled_from(methods))
+    # The other methods compute little else than what is drawn for them.
+    suited = method != DIRECT and draw(st.integers(0, 7)) > 0
+    usual, outer = suited and method == WINOGRAD, suited and method == OUTER_PRODUCTS
     rank = 2 if usual else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
 
     def sizes(*choices: int) -> tuple[int, ...]:
@@ -104,11 +105,13 @@ def configurations(draw) -> Configuration:
     def layout(*fixed: int) -> tuple[int, ...]:
         axes = range(len(fixed) + rank)
         channels_last = (*[a for a in axes if a not in fixed[1:]], *fixed[1:])
+        if outer:
+            return channels_last
         return draw(
             st.sampled_from([channels_last, tuple(axes)]) | st.permutations(axes).map(tuple)
         )
 
-    groups = 1 if usual else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
+    groups = 1 if suited else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
     per_group = st.sampled_from([1, 1, 2, 3, 4, 8, 16, 17, 1000])
     input = sizes(1, 2, 3, 5, 7, 8, 13) if draw(st.integers(0, 15)) else sizes(0, 1, 5)
     window, stride = sizes(1, 2, 3, 3, 5), sizes(1, 1, 2, 3, 9)
@@ -129,13 +132,15 @@ def configurations(draw) -> Configuration:
         for n, a, b, r, s in zip(input, low, high, reach, stride, strict=True)
     )
     made = Configuration(
-        kind=draw(st.sampled_from([FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT])),
+        kind=KERNEL_GRADIENT
+        if outer
+        else draw(st.sampled_from([FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT])),
         method=method,
-        dtype=0 if usual else draw(st.integers(0, 1)),
+        dtype=0 if suited else draw(st.integers(0, 1)),
         groups=groups,
         batch=draw(st.sampled_from([1, 2, 3, 7])),
         in_channels=groups * draw(per_group),
-        out_channels=groups * draw(per_group),
+        out_channels=16 * draw(st.integers(1, 4)) if outer else groups * draw(per_group),
         input=input,
         output=output,
         window=window,
@@ -208,8 +213,10 @@ def check_against_numpy(c: Configuration, seed: int) -> None:
     np.testing.assert_array_equal(mine[reached], expected.astype(dtype)[reached])
 
 
-@given(configurations(), st.integers(0, 2**32 - 1))
-def test_drawn_configurations_are_computed_or_refused(c, seed):
+@pytest.mark.parametrize("method", [DIRECT, WINOGRAD, OUTER_PRODUCTS])
+@given(data=st.data(), seed=st.integers(0, 2**32 - 1))
+def test_drawn_configurations_are_computed_or_refused(method, data, seed):
+    c = data.draw(configurations([method]))
     reason = native_library.reason_against(tuple(c.numbers()))
     event(reason or f"computed by method {c.method}")
     safe = (

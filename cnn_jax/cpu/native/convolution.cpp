@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "epilogue.h"
+#include "kernel_gradient.h"
 #include "placement.h"
 #include "prepared.h"
 #include "primitives.h"
@@ -11,8 +12,13 @@
 namespace cnn_jax {
 namespace {
 
+// How much longer a multiply-add of a kernel gradient takes, in quarters: two threads are worth waking
+// for less of them. With half as many, steps of small networks were slower.
+constexpr int64_t kSlower = 5;
+
 int threads_worth_waking(const std::vector<int64_t>& numbers, const Configuration& c) {
-  const int threads = threads_for(c.work());
+  const bool gradient = c.kind == Kind::kKernelGradient;
+  const int threads = threads_for(gradient ? c.work() / 4 * kSlower : c.work());
   if (threads == 1) return 1;
   const ThreadCount count(threads);
   if (c.kind == Kind::kForward || !find_primitives(numbers, c, threads)->general) return threads;
@@ -33,6 +39,10 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
       refuse_epilogue(numbers, configuration);
       return Support::kOwn;
     }
+    if (configuration.method == Method::kOuterProducts) {
+      refuse_outer_products(configuration);
+      return Support::kOwn;
+    }
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
@@ -47,6 +57,9 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
          const Arrays& arrays, const ForEach& for_each) {
   if (configuration.after != After::kNothing) {
     return run_with_epilogue(numbers, configuration, arrays, for_each);
+  }
+  if (configuration.method == Method::kOuterProducts) {
+    return run_outer_products(configuration, arrays);
   }
   const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);

@@ -1,0 +1,48 @@
+#include "outer_products.h"
+#include "pooling_windows.h"
+
+namespace cnn_jax {
+
+// Each from pooling_windows.cpp, compiled for that kind of processor.
+extern const WindowLoops any_processor;
+#ifdef CNN_JAX_X86_LEVELS
+extern const WindowLoops x86_64_v3;
+extern const WindowLoops x86_64_v4;
+extern const OuterProductLoops outer_products_x86_64_v4;  // from outer_products.cpp
+#endif
+
+namespace {
+
+enum class Level { kAny, kV3, kV4 };
+
+[[maybe_unused]] Level level() {
+#ifdef CNN_JAX_X86_LEVELS
+  const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                  __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+  const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                  __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                  __builtin_cpu_supports("avx512vl");
+  if (v3) return v4 ? Level::kV4 : Level::kV3;
+#endif
+  return Level::kAny;
+}
+
+}  // namespace
+
+const WindowLoops& window_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  static const Level best = level();
+  if (best != Level::kAny) return best == Level::kV4 ? x86_64_v4 : x86_64_v3;
+#endif
+  return any_processor;
+}
+
+const OuterProductLoops* outer_product_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  static const bool v4 = level() == Level::kV4;
+  if (v4) return &outer_products_x86_64_v4;
+#endif
+  return nullptr;
+}
+
+}  // namespace cnn_jax

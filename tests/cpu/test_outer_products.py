@@ -1,0 +1,212 @@
+"""Kernel gradients as sums of outer products: which are, how exactly, and to the same end."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnn_jax import cpu
+from cnn_jax.cpu import outer_products
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A convolution whose channels come last; the sizes of each axis as tuples."""
+
+    batch: int
+    input: tuple[int, ...]
+    channels: tuple[int, int]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """The sizes of the result's axes; some may be less than one."""
+        return tuple(
+            (n + low + high - (w - 1) * d - 1) // s + 1
+            for n, (low, high), w, d, s in zip(
+                self.input, self.padding, self.window, self.dilation, self.stride, strict=True
+            )
+        )
+
+    def arrays(self, seed: int) -> list[np.ndarray]:
+        """Of the pictures and of the result's gradient."""
+        draw = np.random.default_rng(seed)
+        shapes = (self.input, self.channels[0]), (self.output, self.channels[1])
+        return [draw.normal(size=(self.batch, *sizes, count)) for sizes, count in shapes]
+
+    def kernel_gradient(self, x, dy):
+        """That of the sum of dy * result."""
+        spatial = "DHW"[-len(self.input) :]
+        numbers = f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"
+
+        def result(kernel):
+            return lax.conv_general_dilated(
+                x,
+                kernel,
+                self.stride,
+                self.padding,
+                rhs_dilation=self.dilation,
+                dimension_numbers=numbers,
+            )
+
+        return jax.vjp(result, jnp.zeros((*self.window, *self.channels), x.dtype))[1](dy)[0]
+
+    def computed(self, arrays, dtype="float32") -> np.ndarray:
+        """The kernel gradient of these arrays in that type."""
+        with jax.enable_x64(dtype == "float64"):
+            given = [jnp.asarray(array, dtype) for array in arrays]
+            return np.asarray(jax.jit(self.kernel_gradient)(*given))
+
+
+def layer(window=3, size=56, stride=2, dilation=1, channels=(32, 64), batch=4, rank=2) -> Layer:
+    def all_axes(value):
+        return (value,) * rank
+
+    half = dilation * (window - 1) // 2
+    return Layer(
+        batch,
+        all_axes(size),
+        channels,
+        all_axes(window),
+        all_axes(stride),
+        all_axes(dilation),
+        all_axes((half, half)),
+    )
+
+
+def kernel_of(dtype="float32", installed=None, **sizes) -> str:
+    made = layer(**sizes)
+    given = [jax.ShapeDtypeStruct(array.shape, dtype) for array in made.arrays(0)]
+    with cpu.installed(**(installed or {})):
+        return cpu.explain(made.kernel_gradient, *given).rows[-1].kernel
+
+
+@pytest.fixture(autouse=True)
+def _on_such_a_processor(native):
+    if kernel_of() == "oneDNN":
+        pytest.skip("this processor has no AVX-512")
+
+
+@pytest.fixture
+def whatever_the_shape(monkeypatch):
+    """Every kernel gradient that the method can compute is computed by it."""
+    monkeypatch.setattr(outer_products, "wins", lambda convolution: True)
+    with cpu.installed(kernels=["outer"]):
+        yield
+
+
+def test_layers_with_a_stride_or_a_dilation_or_large_pictures_are_computed_by_it():
+    mine = "outer products"
+    assert kernel_of() == mine
+    assert kernel_of(stride=1, dilation=2) == mine
+    assert kernel_of(stride=1, window=1) == mine
+    assert kernel_of(rank=1, batch=16) == mine
+    assert kernel_of(rank=3, size=12) == mine
+    assert kernel_of(installed={"kernels": ["onednn"]}) == "oneDNN"
+
+
+def test_other_layers_are_not():
+    assert kernel_of(stride=1) == "oneDNN"
+    assert kernel_of(channels=(3, 64)) == "oneDNN"
+    assert kernel_of(channels=(32, 40)) == "oneDNN"
+    assert kernel_of(size=5) == "oneDNN"
+    assert kernel_of(stride=1, dilation=2, size=14) == "oneDNN"
+    assert kernel_of(window=1) == "oneDNN"
+    assert kernel_of(window=1, stride=1, size=28) == "oneDNN"
+    assert kernel_of(window=1, stride=1, channels=(512, 512)) == "oneDNN"
+    assert kernel_of(dtype="bfloat16") == "oneDNN"
+
+
+@st.composite
+def layers(draw) -> Layer:
+    rank = draw(st.integers(1, 3))
+
+    def sizes(*choices: int) -> tuple[int, ...]:
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    # Rows of more than 128 positions are cut, and more than 2,048 positions make several parts.
+    inputs = {1: (1, 7, 130, 300, 3000), 2: (1, 9, 30, 57, 140), 3: (1, 5, 11, 16)}[rank]
+    window, dilation = sizes(1, 2, 3, 5), sizes(1, 1, 2, 7)
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for r in reach)
+    channels = draw(st.sampled_from([1, 2, 13, 14, 15, 29, 70])), 16 * draw(st.integers(1, 5))
+    made = Layer(
+        draw(st.sampled_from([1, 2, 5])),
+        sizes(*inputs),
+        channels,
+        window,
+        sizes(1, 1, 2, 3, 9),
+        dilation,
+        padding,
+    )
+    assume(min(made.output) > 0)
+    work = np.prod(made.output) * made.batch * np.prod(window) * np.prod(channels)
+    assume(work < 100_000_000 and np.prod(made.input) * made.batch * sum(channels) < 2_000_000)
+    return made
+
+
+@settings(max_examples=60)
+@given(layers(), st.integers(0, 2**32 - 1))
+def test_it_is_as_exact_as_any_sum(made, seed):
+    arrays = made.arrays(seed)
+    with cpu.uninstalled():
+        exact, direct = made.computed(arrays, "float64"), made.computed(arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outer_products, "wins", lambda convolution: True)
+        # Where an element of the kernel meets padding alone, XLA's own rule stays.
+        with cpu.installed(kernels=["outer"]):
+            mine = made.computed(arrays)
+    allowed = 4 * np.abs(direct - exact).max() + 1e-6 * np.abs(exact).max()
+    assert np.abs(mine - exact).max() <= allowed
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("operand", [0, 1])
+def test_what_is_not_finite_reaches_the_same_results(whatever_the_shape, wrong, operand):
+    made = layer(size=7, channels=(5, 32), batch=2)
+    arrays = made.arrays(0)
+    arrays[operand][1, 2, 1, 3] = wrong
+    mine = made.computed(arrays)
+    with cpu.uninstalled():
+        theirs = made.computed(arrays)
+    np.testing.assert_array_equal(np.isfinite(mine), np.isfinite(theirs))
+
+
+_BITS = """
+import jax, jax.numpy as jnp, numpy as np
+from jax import lax
+from cnn_jax import cpu
+
+cpu.install(keep_memory=False)
+draw = np.random.default_rng(0)
+sizes = (4, 57, 57, 32), (3, 3, 32, 64), (4, 29, 29, 64)
+x, kernel, dy = (jnp.asarray(draw.normal(size=size), jnp.float32) for size in sizes)
+
+@jax.jit
+def gradient(x, dy):
+    def result(kernel):
+        padding = ((1, 1), (1, 1))
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(x, kernel, (2, 2), padding, dimension_numbers=numbers)
+    return jax.vjp(result, kernel)[1](dy)[0]
+
+assert cpu.explain(gradient, x, dy).rows[-1].kernel == "outer products"
+results = {np.asarray(gradient(x, dy)).tobytes() for _ in range(5)}
+print(len(results), hash(results.pop()))
+"""
+
+
+def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(run_alone):
+    printed = {
+        run_alone(_BITS, OMP_NUM_THREADS=threads, PYTHONHASHSEED="0") for threads in ("1", "2", "3")
+    }
+    assert len(printed) == 1
+    assert printed.pop().startswith("1 ")
