@@ -261,6 +261,36 @@ def test_padding_beyond_half_a_row_of_a_strided_kernel_gradient_is_refused(dtype
         check_against_numpy(c, 0)
 
 
+@pytest.mark.parametrize("channels", [1, 8, 15, 16])
+def test_strided_kernel_gradients_of_single_elements_are_refused_for_few_channels(channels):
+    # oneDNN writes past its scratch memory there.
+    c = Configuration(
+        kind=KERNEL_GRADIENT,
+        method=DIRECT,
+        dtype=0,
+        groups=1,
+        batch=1,
+        in_channels=channels,
+        out_channels=16,
+        input=(40, 64),
+        output=(40, 32),
+        window=(1, 1),
+        stride=(1, 2),
+        dilation=(1, 1),
+        low=(0, 0),
+        high=(0, 0),
+        source_order=(0, 2, 3, 1),
+        weights_order=(0, 3, 4, 2, 1),
+        destination_order=(0, 2, 3, 1),
+    )
+    reason = native_library.reason_against(tuple(c.numbers()))
+    if channels < 16:
+        assert reason == "oneDNN writes past its memory where few channels have a stride"
+    else:
+        assert reason is None
+        check_against_numpy(c, 0)
+
+
 @given(
     configurations(),
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from(ODD)), min_size=1, max_size=3),
