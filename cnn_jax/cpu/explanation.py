@@ -69,6 +69,8 @@ def explain(function: Callable, *args, **kwargs) -> Explanation:
     a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a gradient
     is told from the order of its axes, as JAX's differentiation leaves them; under "why" stands
     the one of oneDNN's three operations that computes it, which `vmap` can make another one.
+    Whether a bias and a ReLU, or the mask of a gradient, go into a convolution's own call is not
+    told: that is decided as the program is lowered, by what uses the convolution's result.
 
     Examples:
         >>> import jax, jax.numpy as jnp

@@ -17,7 +17,6 @@ _DIRECT, _WINOGRAD, _OUTER_PRODUCTS = 0, 1, 2
 _TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
-_ROW = 28
 
 
 class After(enum.IntEnum):
@@ -275,8 +274,6 @@ def _plan(
         if kind is Kind.KERNEL_GRADIENT and _meets_padding_alone(i, o, w, s, d, low):
             return "an element of the kernel meets padding alone"
         padding_high.append(high)
-    if kind is Kind.KERNEL_GRADIENT and _halves_padding(output[-1], stride[-1], padding_low[-1]):
-        return "oneDNN halves the rows of such a kernel gradient inside the padding"
     configuration = (
         native_library.FORMAT,
         _KINDS[kind],
@@ -310,12 +307,6 @@ def _meets_padding_alone(
         any(0 <= place * stride + element * dilation - low < input for place in range(output))
         for element in range(window)
     )
-
-
-def _halves_padding(output: int, stride: int, low: int) -> bool:
-    # Rows of up to 28 are computed at once, longer ones in parts of which the first must have all
-    # of the padding: oneDNN sees to that, but not where it halves the first part.
-    return stride > 1 and _ROW < output < 2 * _ROW and low > _ROW // 2
 
 
 def _strides(shape: tuple[int, ...], axes: Axes) -> list[int]:

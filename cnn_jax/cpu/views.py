@@ -55,7 +55,7 @@ def _one_step(value) -> View | None:
     if isinstance(operation, hlo.TransposeOp):
         permutation = list(map(int, operation.permutation))
         order = [axes.index(permutation[axis]) for axis in long_axes(shape)]
-    elif math.prod(shape) != math.prod(inner):
+    elif 0 in shape or math.prod(shape) != math.prod(inner):
         return None
     elif isinstance(operation, hlo.BroadcastInDimOp):
         places = list(map(int, operation.broadcast_dimensions))

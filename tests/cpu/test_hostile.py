@@ -117,3 +117,11 @@ def test_half_precision_with_a_float32_result_is_the_convolution_of_widened_arra
         narrow, expected = jax.jit(convolve)(x, kernel), jax.jit(convolve)(*wide)
     assert native_library.TARGET in text
     np.testing.assert_array_equal(narrow, expected)
+
+
+def test_an_empty_array_that_is_broadcast_is_summed():
+    def total(x):
+        return jnp.sum(jnp.broadcast_to(x, (0, 5)) + 1, 0)
+
+    with cpu.installed(keep_memory=False):
+        assert jax.jit(total)(jnp.ones((0, 1))).tolist() == [0] * 5

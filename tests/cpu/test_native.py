@@ -235,6 +235,69 @@ def test_drawn_configurations_are_computed_or_refused(method, data, seed):
         assert len(reason) > 10
 
 
+@pytest.mark.parametrize("low", [14, 15])
+@pytest.mark.parametrize(
+    ("dtype", "kind"), [(0, KERNEL_GRADIENT), (1, KERNEL_GRADIENT), (0, FORWARD)]
+)
+def test_padding_beyond_half_a_row_of_a_strided_kernel_gradient_is_refused(dtype, kind, low):
+    # oneDNN's sums are wrong there, in float32 alone.
+    c = Configuration(
+        kind=kind,
+        method=DIRECT,
+        dtype=dtype,
+        groups=1,
+        batch=1,
+        in_channels=3,
+        out_channels=16,
+        input=(96 - low,),
+        output=(31,),
+        window=(4,),
+        stride=(2,),
+        dilation=(12,),
+        low=(low,),
+        high=(1,),
+        source_order=(0, 2, 1),
+        weights_order=(0, 3, 2, 1),
+        destination_order=(0, 2, 1),
+    )
+    reason = native_library.reason_against(tuple(c.numbers()))
+    if (dtype, kind, low) == (0, KERNEL_GRADIENT, 15):
+        assert reason == "oneDNN halves the rows of such a kernel gradient inside the padding"
+    else:
+        assert reason is None
+        check_against_numpy(c, 0)
+
+
+@pytest.mark.parametrize("channels", [1, 8, 15, 16])
+def test_strided_kernel_gradients_of_single_elements_are_refused_for_few_channels(channels):
+    # oneDNN writes past its scratch memory there.
+    c = Configuration(
+        kind=KERNEL_GRADIENT,
+        method=DIRECT,
+        dtype=0,
+        groups=1,
+        batch=1,
+        in_channels=channels,
+        out_channels=16,
+        input=(40, 64),
+        output=(40, 32),
+        window=(1, 1),
+        stride=(1, 2),
+        dilation=(1, 1),
+        low=(0, 0),
+        high=(0, 0),
+        source_order=(0, 2, 3, 1),
+        weights_order=(0, 3, 4, 2, 1),
+        destination_order=(0, 2, 3, 1),
+    )
+    reason = native_library.reason_against(tuple(c.numbers()))
+    if channels < 16:
+        assert reason == "oneDNN writes past its memory where few channels have a stride"
+    else:
+        assert reason is None
+        check_against_numpy(c, 0)
+
+
 @given(
     configurations(),
     st.lists(st.tuples(st.integers(0, 99), st.sampled_from(ODD)), min_size=1, max_size=3),

@@ -13,6 +13,7 @@ constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
 constexpr int64_t kElement = 10;     // an element read or written, in multiply-adds
 constexpr int64_t kLongestStride = 1 << 16;  // oneDNN's integers overflow with far longer ones
+constexpr int64_t kRow = 28;                 // outputs that its float32 kernels compute at once
 constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
 
 int64_t product(const std::vector<int64_t>& sizes) {
@@ -76,6 +77,14 @@ bool jumps_over_input(int64_t input, int64_t output, int64_t window, int64_t str
     if (element >= window || start + element * dilation >= input) return true;
   }
   return false;
+}
+
+// Rows of up to 28 are computed at once, longer ones in parts of which the first must have all of the
+// padding: oneDNN sees to that, but not where it halves the first part.
+bool halves_padding(const Configuration& c) {
+  const int64_t output = c.output.back();
+  return c.kind == Kind::kKernelGradient && c.type == Type::kFloat32 && c.stride.back() > 1 &&
+         kRow < output && output < 2 * kRow && c.padding_low.back() > kRow / 2;
 }
 
 std::vector<int64_t> with_front(std::vector<int64_t> front, const std::vector<int64_t>& rest) {
@@ -193,6 +202,11 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
       *why = "the dilated window jumps over the input";
       return false;
     }
+  }
+
+  if (halves_padding(c)) {
+    *why = "oneDNN halves the rows of such a kernel gradient inside the padding";
+    return false;
   }
 
   const std::pair<std::vector<int64_t>, const std::vector<int64_t>&> arrays[] = {

@@ -1,5 +1,6 @@
 #include "primitives.h"
 
+#include <algorithm>
 #include <string>
 #include <tuple>
 
@@ -13,7 +14,8 @@ using dnnl::memory;
 using dnnl::prop_kind;
 using Dims = memory::dims;
 
-constexpr size_t kKept = 512;  // sets of primitives kept at the most
+constexpr size_t kKept = 512;   // sets of primitives kept at the most
+constexpr int64_t kVector = 16;  // channels
 
 Dims with_front(Dims front, const std::vector<int64_t>& rest) {
   front.insert(front.end(), rest.begin(), rest.end());
@@ -88,6 +90,14 @@ std::shared_ptr<const Primitives> by_winograd(const memory::desc& source,
   result->destination =
       operand(destination, laid(destination, pictures), direction(c.kind, Kind::kForward));
   return result;
+}
+
+// oneDNN's kernel gradients of single elements first gather the inputs that a stride leaves, whole
+// vectors of channels at once, in scratch memory that has room for the channels alone.
+bool writes_past_scratch(const Configuration& c, const std::string& implementation) {
+  const bool strided = std::any_of(c.stride.begin(), c.stride.end(), [](auto s) { return s > 1; });
+  return strided && c.in_channels / c.groups < kVector &&
+         implementation.find("1x1") != std::string::npos;
 }
 
 template <typename Descriptor, typename Primitive>
@@ -208,6 +218,9 @@ std::shared_ptr<const Primitives> make_primitives(const Configuration& c, int th
           engine(), algorithm::convolution_direct, source_any, weights_any, destination_any,
           c.stride, dilation, c.padding_low, c.padding_high, forward(prop_kind::forward_training),
           attributes);
+      if (writes_past_scratch(c, d.impl_info_str())) {
+        refuse("oneDNN writes past its memory where few channels have a stride");
+      }
       return assemble<decltype(d), convolution_backward_weights>(
           d, source, weights, destination, d.src_desc(), d.diff_weights_desc(), d.diff_dst_desc(),
           c.kind);
