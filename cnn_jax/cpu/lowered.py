@@ -96,7 +96,9 @@ def order_in_memory(value) -> views.Order | None:
     """How a value computed element by element is ordered: as what it is computed from in memory."""
     view = views.seen(value)
     # For each of its axes, that of the array, and where it was split off from a longer axis, which.
-    found = [(view.array, [(axis,) for axis in view.order])]
+    found: list[tuple[Any, list[tuple[int, ...]]]] = [
+        (view.array, [(axis,) for axis in view.order])
+    ]
     for array, places in found:
         if in_memory(array):
             return tuple(sorted(places).index(place) for place in places)

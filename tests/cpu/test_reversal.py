@@ -25,7 +25,7 @@ def test_the_kernel_of_an_input_gradient_is_not_reversed(dtype):
     expected = np.asarray(gradient(x, kernel), np.float32)
     with cpu.installed(keep_memory=False):
         compiled = gradient.lower(x, kernel).compile()
-    assert "reverse(" not in compiled.as_text()
+    assert "reverse(" not in str(compiled.as_text())
     got = np.asarray(compiled(x, kernel), np.float32)
     tolerance = 1e-5 if dtype == "float32" else 2e-2
     np.testing.assert_allclose(got, expected, atol=tolerance * np.abs(expected).max())
