@@ -138,7 +138,17 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
         if merged.build is not None:
             choice, avals_in = merged, [before.aval]
     elif choice.plan is not None and _is_converted(equation.invars[-1], producers):
-        choice = pooling.choose(equation.primitive, avals_in, equation.params, native=False)
+        given = producers[equation.invars[-1]].invars[0].aval
+        types = given.dtype.name, avals_in[-1].dtype.name
+        choice, narrowed = pooling.of_converted(
+            equation.primitive,
+            choice,
+            avals_in,
+            equation.params,
+            from_bfloat16=types == ("bfloat16", "float32"),
+        )
+        if narrowed:
+            avals_in = [*avals_in[:-1], given]
     name, flops = _named(equation, avals_in, avals_out)
     inputs = " * ".join(_shape(aval) for aval in avals_in)
     shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"

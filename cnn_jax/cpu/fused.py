@@ -17,11 +17,19 @@ from jax.interpreters import mlir
 
 from cnn_jax.cpu import fused_convolution, lowered, native_library, pooling_native, private, views
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.pooling_native import Kind, Plan
+from cnn_jax.cpu.pooling_native import Kind, Plan, Precision
 from cnn_jax.cpu.separate import separately
 
-# Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows.
-PRIMITIVES = (custom_jvp_call_p, lax.gt_p, lax.select_n_p, lax.reduce_sum_p, lax.div_p)
+# Lowered as JAX lowers them, but for a ReLU, its gradient, that of a bias, and the mean of windows
+# and its narrowing.
+PRIMITIVES = (
+    custom_jvp_call_p,
+    lax.gt_p,
+    lax.select_n_p,
+    lax.reduce_sum_p,
+    lax.div_p,
+    lax.convert_element_type_p,
+)
 
 _LARGEST_DIVISOR = 2**24
 _FEWEST_SUMMED = 2**15
@@ -41,14 +49,19 @@ def lower(primitive, context, operands, params, kernels: tuple[str, ...]):
         return _bias_gradient(context, *operands, **params)
     if primitive is lax.div_p:
         return _mean(context, *operands)
+    if primitive is lax.convert_element_type_p:
+        return _narrowed(context, *operands)
     return None
 
 
-def with_what_comes_before(context, operands, choice: Choice):
-    """A pooling's kernel, its operands and their types, from before a bias and a ReLU."""
-    plan, avals = choice.plan, context.avals_in
+def with_what_comes_before(operands, avals, dtype, choice: Choice):
+    """A pooling's kernel, its operands and their types, from before a bias and a ReLU.
+
+    `dtype` is that of the result.
+    """
+    plan = choice.plan
     # The gradient of a sum needs no ReLU; that of a ReLU before it does, and keeps it.
-    if plan is None or plan.kind is Kind.SUM:
+    if plan is None or plan.kind is Kind.SUM or plan.is_wide:
         return choice, operands, avals
     *gradient, pooled = operands
     added, before = lowered.sum_with_row(pooled), _call(pooled)
@@ -71,10 +84,11 @@ def with_what_comes_before(context, operands, choice: Choice):
     def build(array: jax.Array, row: jax.Array, *gradient: jax.Array) -> jax.Array:
         gradient = tuple(views.into_order(each, choice.axes) for each in gradient)
         result, *_ = made.run(array, row, *gradient)
-        return views.into_order(result, views.inverse(choice.axes))
+        result = views.into_order(result, views.inverse(choice.axes))
+        return lax.convert_element_type(result, dtype)
 
-    dtype = avals[-1].dtype
-    return choice._replace(build=build), inputs, [lowered.aval(value, dtype) for value in inputs]
+    avals = [lowered.aval(value, avals[-1].dtype) for value in inputs]
+    return choice._replace(build=build), inputs, avals
 
 
 class _Call(NamedTuple):
@@ -181,7 +195,7 @@ def _relu_gradient(context, predicate, on_false, on_true):
 
 def _is_gradient_of(call: _Call, pooled: views.View) -> bool:
     plan, given = call.plan, views.seen(call.operands[0])
-    plain = plan.is_gradient and not (plan.biased or plan.rectified)
+    plain = plan.is_gradient and not (plan.biased or plan.rectified or plan.is_wide)
     there = given.array == pooled.array and given.in_memory_order
     return plain and there and call.order == pooled.order
 
@@ -253,6 +267,23 @@ def _mean(context, total, divisor):
         return None
     plan = dataclasses.replace(call.plan, divisor=int(number))
     return _lower(context, plan, call.operands, call.order)
+
+
+def _narrowed(context, wide):
+    """What was pooled in float32 after all of it had been in bfloat16, in bfloat16 again."""
+    if context.avals_out[0].dtype != "bfloat16":
+        return None
+    call = _call(wide)
+    if call is None or not call.plan.is_wide:
+        return None
+    operands, precision = call.operands, Precision.ROUNDED_ONCE
+    if call.plan.is_gradient:
+        gradient = lowered.before_widening(operands[-1])
+        if gradient is None:
+            return None
+        operands, precision = [*operands[:-1], gradient], Precision.OF_INPUT
+    plan = dataclasses.replace(call.plan, precision=precision)
+    return _lower(context, plan, operands, call.order)
 
 
 def _lower(context, plan: Plan, operands, order: views.Order):

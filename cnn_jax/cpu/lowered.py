@@ -150,6 +150,14 @@ def is_converted(value) -> bool:
     return isinstance(value.owner, hlo.ConvertOp)
 
 
+def before_widening(value):
+    """What a value was converted from, if from bfloat16 to float32; None for any other."""
+    if not is_converted(value) or str(value.type.element_type) != "f32":
+        return None
+    narrow = value.owner.operand
+    return narrow if str(narrow.type.element_type) == "bf16" else None
+
+
 def before_conversion(value):
     """The value itself, or what it was converted from without loss."""
     if not isinstance(value.owner, hlo.ConvertOp):

@@ -1,5 +1,6 @@
 """Kernels for pooling and its gradients, made of plain XLA operations that vectorise."""
 
+import dataclasses
 import functools
 import math
 
@@ -10,6 +11,7 @@ from jax import lax
 from cnn_jax.cpu import pooling_forward, pooling_gradient, pooling_native
 from cnn_jax.cpu.choice import Choice, stock
 from cnn_jax.cpu.pooling_dilated import DilatedSum
+from cnn_jax.cpu.pooling_native import Kind, Precision
 from cnn_jax.cpu.pooling_window import Window
 from cnn_jax.cpu.views import Order, axes_in_memory, into_order, inverse, straight
 
@@ -71,6 +73,30 @@ def _native(primitive, window: Window, dtype, params, order: Order | None) -> Ch
             reason = "neighbouring channels at once"
             return Choice(pooling_native.KERNEL, reason, build, plan=made, axes=axes)
     return None
+
+
+def of_converted(
+    primitive, choice: Choice, avals_in, params, *, from_bfloat16: bool
+) -> tuple[Choice, bool]:
+    """The kernel where a native one is chosen for numbers that were converted just before.
+
+    The second result is whether it takes the numbers as they were before that, in bfloat16.
+    """
+    plan = choice.plan
+    # The mean of padded windows is XLA's to divide and to narrow, if each has its own divisor.
+    summed = plan is not None and plan.kind is Kind.SUM and any(map(any, params["padding"]))
+    if plan is None or summed or not from_bfloat16:
+        # XLA converts the numbers as it pools them.
+        return choose(primitive, avals_in, params, native=False), False
+    # The largest numbers are as they were, and XLA leaves out conversions back and forth.
+    precision = Precision.OF_INPUT if plan.kind is Kind.LARGEST else Precision.WIDE
+    made = dataclasses.replace(plan, dtype="bfloat16", precision=precision)
+
+    def build(*arrays: jax.Array) -> jax.Array:
+        result = _transposed(made.call, choice.axes, *arrays)
+        return lax.convert_element_type(result, np.float32)
+
+    return choice._replace(build=build, plan=made), True
 
 
 def _transposed(call, axes: tuple[int, ...], *arrays: jax.Array) -> jax.Array:

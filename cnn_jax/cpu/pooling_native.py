@@ -15,7 +15,7 @@ from cnn_jax.cpu.pooling_window import Window
 
 KERNEL = "native windows"
 
-_FORMAT = 1
+_FORMAT = 2
 _TYPES = ("float32", "bfloat16")
 _FEWEST_CHANNELS = 4
 _MOST_TAPS = 4096
@@ -31,6 +31,14 @@ class Kind(enum.IntEnum):
     LARGEST = 0
     SUM = 1
     GRADIENT_OF_LARGEST = 2
+
+
+class Precision(enum.IntEnum):
+    """How what is computed in float32 is held, as the library numbers it."""
+
+    OF_INPUT = 0  # every number in the input's type
+    WIDE = 1  # results, and the gradient that is given, in float32
+    ROUNDED_ONCE = 2  # the result in the input's type, rounded at the end alone
 
 
 KINDS = {
@@ -57,12 +65,13 @@ class Plan:
     rectified: bool = False
     through: bool = False
     summed: bool = False
+    precision: Precision = Precision.OF_INPUT
     divisor: int = 1
 
     @classmethod
     def of(cls, numbers: Sequence[int], shape: tuple[int, ...]) -> Self:
         """The plan of a call with this configuration and a result of this shape."""
-        _, kind, dtype, biased, rectified, through, summed, divisor, *geometry = numbers
+        _, kind, dtype, biased, rectified, through, summed, precision, divisor, *geometry = numbers
         return cls(
             Kind(kind),
             _TYPES[dtype],
@@ -72,6 +81,7 @@ class Plan:
             bool(rectified),
             bool(through),
             bool(summed),
+            Precision(precision),
             divisor,
         )
 
@@ -88,6 +98,11 @@ class Plan:
         )
 
     @property
+    def is_wide(self) -> bool:
+        """Whether its result is in float32 though its input is not."""
+        return self.precision is Precision.WIDE
+
+    @property
     def channels(self) -> int:
         """How many neighbours in memory are pooled alike."""
         return self.geometry[1]
@@ -97,11 +112,15 @@ class Plan:
         """The configuration that crosses to the library."""
         flags = map(int, (self.biased, self.rectified, self.through, self.summed))
         dtype = _TYPES.index(self.dtype)
-        return (_FORMAT, self.kind, dtype, *flags, self.divisor, *self.geometry)
+        return (
+            *(_FORMAT, self.kind, dtype, *flags),
+            *(self.precision, self.divisor, *self.geometry),
+        )
 
     def run(self, *operands: jax.Array) -> Sequence[jax.Array]:
         """The results for the input, the bias if there is one, and the gradient if it is one."""
-        results = [jax.ShapeDtypeStruct(self.shape, np.dtype(self.dtype))]
+        dtype = "float32" if self.is_wide else self.dtype
+        results = [jax.ShapeDtypeStruct(self.shape, np.dtype(dtype))]
         if self.summed:
             results.append(jax.ShapeDtypeStruct((self.channels,), np.dtype("float32")))
         call = jax.ffi.ffi_call(native_library.POOLING_TARGET, results, vmap_method="sequential")

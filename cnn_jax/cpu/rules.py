@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 
+import jax.numpy as jnp
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import (
@@ -90,10 +91,16 @@ def _choose(primitive, context, operands, params, settings: Settings):
         fixed=tuple(map(lowered.is_argument, operands)),
         order=lowered.order_in_memory(operands[-1]) if primitive in POOLING else None,
     )
+    avals_in = context.avals_in
     if choice.plan is not None and lowered.is_converted(operands[-1]):
-        # XLA converts the numbers as it pools them.
-        choice = pooling.choose(primitive, context.avals_in, params, native=False)
-    return fused.with_what_comes_before(context, operands, choice)
+        narrow = lowered.before_widening(operands[-1])
+        choice, narrowed = pooling.of_converted(
+            primitive, choice, avals_in, params, from_bfloat16=narrow is not None
+        )
+        if narrowed:
+            operands = [*operands[:-1], narrow]
+            avals_in = [*avals_in[:-1], avals_in[-1].update(dtype=jnp.dtype("bfloat16"))]
+    return fused.with_what_comes_before(operands, avals_in, context.avals_out[0].dtype, choice)
 
 
 def _place(context) -> Place:

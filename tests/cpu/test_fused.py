@@ -593,16 +593,75 @@ def test_blocks_of_equinox_whose_channels_come_first_have_it():
     assert sums_of_channels(text) == 0
 
 
-def test_a_pooling_of_converted_numbers_is_left_to_xla_which_converts_as_it_pools():
-    def mean(x):
-        wide = x.astype("float32")
-        return lax.reduce_window(wide, 0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), "VALID") / 4
+def wide_mean(x):
+    return average(x.astype("float32"))
 
-    x = jnp.ones((4, 32, 32, 8), jnp.bfloat16)
+
+@pytest.mark.parametrize(
+    ("dtype", "kernel"), [("bfloat16", "native windows"), ("float16", "slices"), ("int8", "slices")]
+)
+def test_a_pooling_of_converted_numbers_takes_them_as_they_were_or_is_left_to_xla(dtype, kernel):
+    x = jnp.ones((4, 32, 32, 8), dtype)
     with cpu.installed(keep_memory=False):
-        assert "cnn_jax_pooling" not in jax.jit(mean).lower(x).as_text()
-        assert "cnn_jax_pooling" in jax.jit(mean).lower(x.astype("float32")).as_text()
-        assert [row.kernel for row in cpu.explain(mean, x).rows] == ["slices"]
+        text = jax.jit(wide_mean).lower(x).as_text()
+        assert ("cnn_jax_pooling" in text) == (kernel == "native windows")
+        (row,) = cpu.explain(wide_mean, x).rows
+    assert (row.kernel, row.shapes.split("[")[0] == dtype) == (kernel, kernel == "native windows")
+
+
+def rectified_in_bfloat16(x):
+    unit = jnp.eye(x.shape[-1], dtype=x.dtype)[None, None]
+    row = jnp.linspace(-1, 0, x.shape[-1], dtype=x.dtype)
+    return jax.nn.relu(correlate(x, unit) + row.reshape(1, 1, 1, -1))
+
+
+OF_BFLOAT16 = {
+    "mean": wide_mean,
+    "narrowed": lambda x: wide_mean(x).astype("bfloat16"),
+    "largest": lambda x: pool(x.astype("float32")),
+    "overlapping": lambda x: overlapping(x.astype("float32")).astype("bfloat16"),
+    "channels first": lambda x: lax.reduce_window(
+        jnp.transpose(rectified_in_bfloat16(x), (0, 3, 1, 2)).astype("float32"),
+        -np.inf,
+        lax.max,
+        (1, 1, 3, 3),
+        (1, 1, 2, 2),
+        "SAME",
+    ),
+    "after a ReLU": lambda x: overlapping(rectified_in_bfloat16(x).astype("float32")),
+    "before a ReLU": lambda x: jax.nn.relu(pool(x.astype("float32"))),
+    "in both types": lambda x: (pool(x), pool(x.astype("float32")), wide_mean(x)),
+    "ops.max_pool": lambda x: cnn_jax.max_pool((3, 3), stride=2, padding=1).apply({}, x),
+    "ops.avg_pool": lambda x: cnn_jax.avg_pool((3, 3), stride=2).apply({}, x),
+}
+
+
+@pytest.mark.parametrize("name", OF_BFLOAT16)
+def test_poolings_of_bfloat16_in_float32_are_those_of_jax(name):
+    draw = np.random.default_rng(0)
+    x = jnp.asarray(draw.normal(size=(4, 15, 18, 8)), "bfloat16")
+    # Multiples of a power of two, whose sums are exact in any order.
+    shapes = jax.tree.leaves(jax.eval_shape(OF_BFLOAT16[name], x))
+    weights = [jnp.asarray(draw.integers(-8, 9, s.shape), "float32") for s in shapes]
+
+    def loss(x):
+        results = jax.tree.leaves(OF_BFLOAT16[name](x))
+        return sum((r.astype("float32") * w).sum() for r, w in zip(results, weights, strict=True))
+
+    def both(x):
+        return OF_BFLOAT16[name](x), jax.grad(loss)(x)
+
+    expected = jax.jit(both)(x)
+    with cpu.installed(keep_memory=False):
+        compiled = jax.jit(both).lower(x)
+        assert "cnn_jax_pooling" in compiled.as_text()
+        got = compiled.compile()(x)
+    for mine, stock in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        assert mine.dtype == stock.dtype
+        # XLA divides by multiplying, which can fall on the other side of where bfloat16 rounds.
+        close = 1e-6 if mine.dtype == "float32" else 2**-8
+        mine, stock = (np.asarray(array, "float32") for array in (mine, stock))
+        np.testing.assert_allclose(mine, stock, rtol=close, atol=0)
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "int32", "float16", "bfloat16", "float8_e4m3fn"])

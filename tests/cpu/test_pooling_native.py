@@ -13,7 +13,7 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax.cpu import native_library, pooling_native
-from cnn_jax.cpu.pooling_native import Kind, Plan
+from cnn_jax.cpu.pooling_native import Kind, Plan, Precision
 from cnn_jax.cpu.pooling_window import Window
 
 DTYPES = ("float32", "bfloat16")
@@ -65,6 +65,7 @@ class Flags:
     rectified: bool = False
     through: bool = False
     summed: bool = False
+    precision: Precision = Precision.OF_INPUT
     divisor: int = 1
 
 
@@ -106,7 +107,10 @@ def reference(g: Geometry, kind: Kind, flags: Flags, dtype: str, x, bias, gradie
                     result[(slice(None), *index)] += part
                     sums += part.sum(axis=0, dtype=np.float32)
     # A mean is a sum's quotient, each rounded to the type.
-    result = rounded(result, dtype)
+    if flags.precision is Precision.WIDE:
+        dtype = "float32"
+    if flags.precision is not Precision.ROUNDED_ONCE:
+        result = rounded(result, dtype)
     return rounded(result / np.float32(flags.divisor), dtype), sums
 
 
@@ -141,13 +145,15 @@ def geometries(draw) -> Geometry:
     return Geometry(outer, channels, size, window, stride, dilation, low, count)
 
 
-def draw_flags(kind: Kind, numbers: int) -> Flags:
+def draw_flags(kind: Kind, dtype: str, numbers: int) -> Flags:
     """Those of the flags that the kind has."""
+    precision = Precision(numbers % 3 if dtype == "bfloat16" else 0)
     if kind is Kind.SUM:
-        return Flags(divisor=1 + numbers)
-    flags = Flags(*(bool(numbers >> bit & 1) for bit in range(4)))
-    is_gradient = kind is Kind.GRADIENT_OF_LARGEST
-    return flags if is_gradient else dataclasses.replace(flags, through=False, summed=False)
+        return Flags(divisor=1 + numbers, precision=precision)
+    flags = Flags(*(bool(numbers >> bit & 1) for bit in range(4)), precision=precision)
+    if kind is Kind.GRADIENT_OF_LARGEST:
+        return flags
+    return dataclasses.replace(flags, through=False, summed=False, precision=Precision.OF_INPUT)
 
 
 def arrays(g: Geometry, dtype: str, hostile: bool, seed: int) -> list[np.ndarray]:
@@ -165,17 +171,21 @@ def arrays(g: Geometry, dtype: str, hostile: bool, seed: int) -> list[np.ndarray
 def operands_of(plan: Plan, dtype: str, x, bias, gradient) -> list[jax.Array]:
     """What the plan's call takes."""
     taken = [x, *([bias] if plan.biased else []), *([gradient] if plan.is_gradient else [])]
-    return [jnp.asarray(array, dtype) for array in taken]
+    types = [dtype] * len(taken)
+    if plan.is_gradient and plan.is_wide:
+        types[-1] = "float32"
+    return [jnp.asarray(array, each) for array, each in zip(taken, types, strict=True)]
 
 
 def check(g: Geometry, plan: Plan, shape: tuple[int, ...], hostile: bool, seed: int) -> None:
     """That the plan, for an array of the shape, computes what NumPy does."""
-    flags = Flags(plan.biased, plan.rectified, plan.through, plan.summed, plan.divisor)
+    flags = Flags(**{f.name: getattr(plan, f.name) for f in dataclasses.fields(Flags)})
     x, bias, gradient = arrays(g, plan.dtype, hostile, seed)
     expected, sums = reference(g, plan.kind, flags, plan.dtype, x, bias, gradient)
     operands = operands_of(plan, plan.dtype, x.reshape(shape), bias, gradient)
     got = jax.jit(plan.run)(*operands)
-    assert [r.dtype for r in got] == [plan.dtype, *["float32"] * plan.summed]
+    dtype = "float32" if plan.is_wide else plan.dtype
+    assert [r.dtype for r in got] == [dtype, *["float32"] * plan.summed]
     assert got[0].shape == plan.shape
     np.testing.assert_array_equal(np.asarray(got[0], np.float32).reshape(expected.shape), expected)
     if plan.summed:
@@ -228,7 +238,7 @@ def test_drawn_poolings_are_those_of_numpy(kind, dtype, g, numbers, outer, hosti
     if isinstance(plan, str):
         assert plan == "the window is a single element"
         return
-    flags = draw_flags(kind, numbers)
+    flags = draw_flags(kind, dtype, numbers)
     if plan.channels != g.channels:
         flags = dataclasses.replace(flags, biased=False, summed=False)
     plan = dataclasses.replace(plan, **dataclasses.asdict(flags))
@@ -256,7 +266,8 @@ def test_a_relu_and_its_gradient_are_those_of_numpy(
     assert relu is not None
     assert relu.is_relu
     assert not pooling_native.relu_gradient(shape, np.dtype(dtype)).is_relu
-    plan = dataclasses.replace(relu, kind=kind, **dataclasses.asdict(draw_flags(kind, numbers)))
+    flags = draw_flags(kind, dtype, numbers)
+    plan = dataclasses.replace(relu, kind=kind, **dataclasses.asdict(flags))
     size, ones = (math.prod(shape[:-1]),), (1,)
     g = Geometry(1, channels, size, ones, ones, ones, (0,), size)
     check(g, plan, shape, hostile, seed)
@@ -276,14 +287,14 @@ SMALL = Geometry(2, 7, (2, 5, 4), (1, 3, 2), (1, 2, 1), (1, 1, 2), (0, 1, 0), (2
 def numbers_of(g: Geometry, kind: int, dtype: int, flags: Flags) -> list[int]:
     """As native/pooling.h has them."""
     fields = (g.size, g.window, g.stride, g.dilation, g.low, g.count)
-    head = [1, kind, dtype, *map(int, dataclasses.astuple(flags)), g.outer, g.channels]
+    head = [2, kind, dtype, *map(int, dataclasses.astuple(flags)), g.outer, g.channels]
     return [*head, *itertools.chain(*fields)]
 
 
 def geometry_of(numbers) -> Geometry:
     """The other way round."""
-    axes = [tuple(numbers[at : at + 3]) for at in range(10, 28, 3)]
-    return Geometry(numbers[8], numbers[9], *axes)
+    axes = [tuple(numbers[at : at + 3]) for at in range(11, 29, 3)]
+    return Geometry(numbers[9], numbers[10], *axes)
 
 
 @settings(max_examples=150)
@@ -291,20 +302,21 @@ def geometry_of(numbers) -> Geometry:
     kinds,
     st.integers(0, 1),
     st.integers(0, 15),
-    st.lists(st.tuples(st.integers(0, 27), st.sampled_from(ODD)), max_size=3),
-    st.sampled_from([28, 28, 28, 28, 28, 28, 28, 28, 0, 1, 27, 29]),
+    st.lists(st.tuples(st.integers(0, 28), st.sampled_from(ODD)), max_size=3),
+    st.sampled_from([29, 29, 29, 29, 29, 29, 29, 29, 0, 1, 28, 30]),
     st.booleans(),
     seeds,
 )
 @pytest.mark.usefixtures("native")
 def test_any_numbers_are_computed_or_refused(kind, dtype, flags, changes, length, fitting, seed):
-    numbers = numbers_of(SMALL, kind, dtype, draw_flags(kind, flags))
+    told = draw_flags(kind, DTYPES[dtype], flags)
+    numbers = numbers_of(SMALL, kind, dtype, told)
     for place, number in changes:
         numbers[place] = number
     numbers = [*numbers, 1][:length]
-    g, whole = SMALL, [1, kind, dtype, *map(int, dataclasses.astuple(draw_flags(kind, flags)))]
+    g, whole = SMALL, [2, kind, dtype, *map(int, dataclasses.astuple(told))]
     # Arrays that the numbers describe, where those are of some size; else the ones before.
-    if fitting and length == 28:
+    if fitting and length == 29:
         there = geometry_of(numbers)
         sizes = (*there.shape, *there.pooled_shape, *there.window)
         taps = math.prod(there.window) * math.prod(there.count)
@@ -315,18 +327,21 @@ def test_any_numbers_are_computed_or_refused(kind, dtype, flags, changes, length
     name = DTYPES[whole[2] == 1]
     x, bias, gradient = arrays(g, name, False, seed)
     taken = [x, *[bias] * bool(whole[3]), *[gradient] * is_gradient]
-    results = [jax.ShapeDtypeStruct(g.shape if is_gradient else g.pooled_shape, name)]
+    result_type = "float32" if whole[7] == Precision.WIDE else name
+    types = [name] * (1 + bool(whole[3])) + [result_type] * is_gradient
+    results = [jax.ShapeDtypeStruct(g.shape if is_gradient else g.pooled_shape, result_type)]
     results += [jax.ShapeDtypeStruct((g.channels,), "float32")] * bool(whole[6])
+    operands = [jnp.asarray(array, each) for array, each in zip(taken, types, strict=True)]
     try:
-        got = call(numbers, [jnp.asarray(array, name) for array in taken], results)
+        got = call(numbers, operands, results)
     except jax.errors.JaxRuntimeError as error:
         event(str(error).rsplit(": ", 1)[-1])
         # What is not altered is computed.
-        assert changes or length != 28
+        assert changes or length != 29
         return
     event("computed")
-    assert length == 28
-    told = dataclasses.replace(Flags(*map(bool, numbers[3:7])), divisor=numbers[7])
+    assert length == 29
+    told = Flags(*map(bool, numbers[3:7]), Precision(numbers[7]), numbers[8])
     expected, sums = reference(
         geometry_of(numbers), Kind(numbers[1]), told, DTYPES[numbers[2]], x, bias, gradient
     )
@@ -379,6 +394,7 @@ def test_arrays_of_another_number_size_or_type_are_refused(native, operands, res
         (Kind.LARGEST, Flags(through=True), "only a gradient goes through what is pooled"),
         (Kind.LARGEST, Flags(divisor=4), "only sums are divided"),
         (Kind.SUM, Flags(divisor=0), "sums are divided by zero"),
+        (Kind.SUM, Flags(precision=Precision.WIDE), "only sums and gradients of bfloat16 have"),
     ],
 )
 def test_flags_that_a_kind_has_not_are_refused(native, kind, flags, why):

@@ -122,8 +122,9 @@ ffi::Error pooling(ffi::ThreadPool threads, ffi::RemainingArgs operands,
     PoolingArrays arrays = {};
     arrays.input = operand(operands, 0, p.type, p.input_size());
     if (p.biased) arrays.bias = operand(operands, 1, p.type, p.channels);
-    if (gradient) arrays.gradient = operand(operands, given - 1, p.type, p.output_size());
-    arrays.result = result(results, 0, p.type, gradient ? p.input_size() : p.output_size());
+    const Type type = p.result_type();
+    if (gradient) arrays.gradient = operand(operands, given - 1, type, p.output_size());
+    arrays.result = result(results, 0, type, gradient ? p.input_size() : p.output_size());
     if (p.summed) {
       arrays.sums = static_cast<float*>(result(results, 1, Type::kFloat32, p.channels));
     }

@@ -9,8 +9,8 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 1;
-constexpr int64_t kNumbers = 28;
+constexpr int64_t kFormat = 2;
+constexpr int64_t kNumbers = 29;
 constexpr int64_t kMost = int64_t{1} << 31;      // of any size
 constexpr double kMostElements = 1e12;           // of any array
 constexpr int64_t kMostTaps = 1 << 12;
@@ -81,9 +81,9 @@ struct Pieces {
   }
 };
 
-template <typename T>
+template <typename T, typename Result>
 void forward(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_each,
-             void (*loop)(const Rows&, const T*, T*)) {
+             void (*loop)(const Rows&, const T*, Result*)) {
   const std::vector<Tap> taps = taps_of(p);
   const std::vector<float> bias = bias_of(p, arrays.bias);
   const Pieces pieces(p, true);
@@ -93,7 +93,7 @@ void forward(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_e
     pieces.each(piece, [&](int64_t outer, int64_t begin, int64_t end) {
       loop(Rows{p, view(taps), begin, end, bias.data(), each},
            static_cast<const T*>(arrays.input) + outer * in,
-           static_cast<T*>(arrays.result) + outer * out);
+           static_cast<Result*>(arrays.result) + outer * out);
     });
   });
 }
@@ -106,6 +106,11 @@ void place(const Rows& rows, const float* input, const float* gradient, float* r
 void place(const Rows& rows, const Bfloat16* input, const Bfloat16* gradient, Bfloat16* result,
            ChannelSums sums) {
   window_loops().place_bfloat16(rows, input, gradient, result, sums);
+}
+
+void place(const Rows& rows, const Bfloat16* input, const float* gradient, float* result,
+           ChannelSums sums) {
+  window_loops().place_wide(rows, input, gradient, result, sums);
 }
 
 // The gradient of one whole outer array whose windows overlap.
@@ -125,7 +130,13 @@ void add(const Rows& rows, const Bfloat16* input, const Bfloat16* gradient, Bflo
   window_loops().narrow(total, result, size);
 }
 
-template <typename T>
+void add(const Rows& rows, const Bfloat16* input, const float* gradient, float* result,
+         ChannelSums sums) {
+  std::fill_n(result, rows.pooling.input_size() / rows.pooling.outer, 0.0f);
+  window_loops().add_wide(rows, input, gradient, result, sums);
+}
+
+template <typename T, typename Result>
 void gradient(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_each) {
   const std::vector<Tap> taps = taps_of(p);
   const std::vector<float> bias = bias_of(p, arrays.bias);
@@ -138,12 +149,12 @@ void gradient(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_
     pieces.each(piece, [&](int64_t outer, int64_t begin, int64_t end) {
       const Rows rows{p, view(taps), begin, filled ? end : p.count[0], bias.data(), each};
       const T* input = static_cast<const T*>(arrays.input) + outer * in;
-      const T* given = static_cast<const T*>(arrays.gradient) + outer * out;
-      T* result = static_cast<T*>(arrays.result) + outer * in;
+      const Result* given = static_cast<const Result*>(arrays.gradient) + outer * out;
+      Result* result = static_cast<Result*>(arrays.result) + outer * in;
       const ChannelSums here = {sums.data() + 2 * piece * channels,
                                 sums.data() + (2 * piece + 1) * channels};
       if (!alone) return add(rows, input, given, result, here);
-      if (!filled) std::fill_n(result, in, T{});
+      if (!filled) std::fill_n(result, in, Result{});
       place(rows, input, given, result, here);
     });
   });
@@ -172,6 +183,9 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
   p.rectified = *next++ != 0;
   p.through = *next++ != 0;
   p.summed = *next++ != 0;
+  const int64_t precision = *next++;
+  if (precision > 2) return refuse("the precision is unknown");
+  p.precision = static_cast<Precision>(precision);
   p.divisor = *next++;
   if (p.kind == PoolingKind::kSum && (p.biased || p.rectified)) {
     return refuse("a sum is of the elements as they are");
@@ -180,6 +194,10 @@ bool parse(const int64_t* numbers, size_t count, Pooling* pooling, std::string* 
     return refuse("only a gradient goes through what is pooled, or is summed");
   }
   if (p.kind != PoolingKind::kSum && p.divisor != 1) return refuse("only sums are divided");
+  if (p.precision != Precision::kOfInput &&
+      (p.type == Type::kFloat32 || p.kind == PoolingKind::kLargest)) {
+    return refuse("only sums and gradients of bfloat16 have a precision of their own");
+  }
   p.outer = *next++;
   p.channels = *next++;
   for (int64_t* field : {p.size, p.window, p.stride, p.dilation, p.low, p.count}) {
@@ -218,17 +236,19 @@ std::vector<float> bias_of(const Pooling& p, const void* bias) {
 
 void run(const Pooling& p, const PoolingArrays& arrays, const ForEach& for_each) {
   const WindowLoops& loops = window_loops();
-  const bool wide = p.type == Type::kFloat32;
+  const bool single = p.type == Type::kFloat32, wide = p.precision == Precision::kWide;
   switch (p.kind) {
     case PoolingKind::kLargest:
-      return wide ? forward(p, arrays, for_each, loops.largest)
-                  : forward(p, arrays, for_each, loops.largest_bfloat16);
+      return single ? forward(p, arrays, for_each, loops.largest)
+                    : forward(p, arrays, for_each, loops.largest_bfloat16);
     case PoolingKind::kSum:
-      return wide ? forward(p, arrays, for_each, loops.sums)
-                  : forward(p, arrays, for_each, loops.sums_bfloat16);
+      return single   ? forward(p, arrays, for_each, loops.sums)
+             : wide   ? forward(p, arrays, for_each, loops.sums_wide)
+                      : forward(p, arrays, for_each, loops.sums_bfloat16);
     case PoolingKind::kGradientOfLargest:
-      return wide ? gradient<float>(p, arrays, for_each)
-                  : gradient<Bfloat16>(p, arrays, for_each);
+      return single   ? gradient<float, float>(p, arrays, for_each)
+             : wide   ? gradient<Bfloat16, float>(p, arrays, for_each)
+                      : gradient<Bfloat16, Bfloat16>(p, arrays, for_each);
   }
 }
 

@@ -10,6 +10,10 @@
 
 namespace cnn_jax {
 
+// How what is computed in float32 is held: every number in the type of the input; results, and the
+// gradient that is given, in float32; or the result in the type of the input, rounded to that once.
+enum class Precision : int64_t { kOfInput = 0, kWide = 1, kRoundedOnce = 2 };
+
 enum class PoolingKind : int64_t { kLargest = 0, kSum = 1, kGradientOfLargest = 2 };
 
 // An array x, [outer, size..., channels], and the windows on it. What is pooled is x, or x + bias, or
@@ -21,6 +25,7 @@ struct Pooling {
   bool rectified;
   bool through;  // the gradient is that by x; else that by what is pooled
   bool summed;   // its sum over all but the channels is wanted, too
+  Precision precision;
   int64_t divisor;  // of sums
   int64_t outer;
   int64_t channels;
@@ -33,6 +38,7 @@ struct Pooling {
 
   int64_t input_size() const { return outer * size[0] * size[1] * size[2] * channels; }
   int64_t output_size() const { return outer * count[0] * count[1] * count[2] * channels; }
+  Type result_type() const { return precision == Precision::kWide ? Type::kFloat32 : type; }
 };
 
 // Reads a configuration; returns false and says why where the numbers describe no pooling.

@@ -60,11 +60,14 @@ CNN_JAX_INLINE void each_block(int64_t begin, int64_t end, const Visit& visit) {
   }
 }
 
-// Calls visit(corner, window, inside) for each window: its number within the outer array, and
-// whether it lies on the array as a whole, as a type.
+// Calls visit(corner, window, channels, inside) for each window: its number within the outer array,
+// and whether it lies on the array as a whole, as a type. Windows whose channels are neighbours in
+// memory, in the array and in the result, can be visited together, as one of so many more channels.
 template <typename Visit, typename EndRow>
-CNN_JAX_INLINE void each_window(const Rows& rows, const Visit& visit, const EndRow& end_row) {
+CNN_JAX_INLINE void each_window(const Rows& rows, bool together, const Visit& visit,
+                                const EndRow& end_row) {
   const Pooling& p = rows.pooling;
+  const int64_t span = (p.window[2] - 1) * p.dilation[2];
   const auto first = [&](int axis, int64_t number) {
     return number * p.stride[axis] - p.low[axis];
   };
@@ -77,13 +80,17 @@ CNN_JAX_INLINE void each_window(const Rows& rows, const Visit& visit, const EndR
       const bool across = whole(0, corner.place[0]) && whole(1, corner.place[1]);
       const int64_t line = (corner.place[0] * p.size[1] + corner.place[1]) * p.size[2];
       const int64_t window = (a * p.count[1] + b) * p.count[2];
-      for (int64_t c = 0; c < p.count[2]; ++c) {
+      int64_t windows = 1;
+      for (int64_t c = 0; c < p.count[2]; c += windows) {
         corner.place[2] = first(2, c);
         corner.offset = (line + corner.place[2]) * p.channels;
+        windows = 1;
         if (across && whole(2, corner.place[2])) {
-          visit(corner, window + c, std::true_type());
+          const int64_t left = p.count[2] - c, room = p.size[2] - span - corner.place[2];
+          if (together) windows = left < room ? left : room;
+          visit(corner, window + c, windows * p.channels, std::true_type());
         } else {
-          visit(corner, window + c, std::false_type());
+          visit(corner, window + c, p.channels, std::false_type());
         }
       }
       end_row();
@@ -91,8 +98,9 @@ CNN_JAX_INLINE void each_window(const Rows& rows, const Visit& visit, const EndR
   }
 }
 
-// What is pooled, of one element: x, x + bias, or the positive part of that.
-template <int kLanes, typename T>
+// What is pooled, of one element: x, x + bias, or the positive part of that. `kPlain` is whether it
+// is x.
+template <int kLanes, typename T, bool kPlain = false>
 struct Pooled {
   using L = Lanes<kLanes>;
   using Float = typename L::Float;
@@ -103,24 +111,25 @@ struct Pooled {
 
   CNN_JAX_INLINE Pooled(const Rows& rows, int64_t channel)
       : biased(rows.pooling.biased),
-        bias(L::load(rows.bias + channel)),
+        bias(kPlain ? Float{} : L::load(rows.bias + channel)),
         least(Float{} + (rows.pooling.rectified ? 0.0f : kLowest)) {}
 
   CNN_JAX_INLINE Float operator()(const T* from) const {
     Float value = L::load(from);
+    if constexpr (kPlain) return value;
     if (biased) value = L::rounded(value + bias, from);
     return value <= least ? least : value;  // NaN stays
   }
 };
 
-template <int kLanes, typename T>
+template <bool kPlain, int kLanes, typename T>
 CNN_JAX_INLINE void largest_of(const Rows& rows, const T* input, T* output) {
   using L = Lanes<kLanes>;
   const Pooling& p = rows.pooling;
-  const auto window = [&](const Corner& corner, int64_t number,
+  const auto window = [&](const Corner& corner, int64_t number, int64_t channels,
                           auto inside) CNN_JAX_INLINE_LAMBDA {
-    each_vector<kLanes>(p.channels, [&](int64_t channel, typename L::Int) CNN_JAX_INLINE_LAMBDA {
-      const Pooled<kLanes, T> pooled(rows, channel);
+    each_vector<kLanes>(channels, [&](int64_t channel, typename L::Int) CNN_JAX_INLINE_LAMBDA {
+      const Pooled<kLanes, T, kPlain> pooled(rows, channel);
       typename L::Float best = typename L::Float{} + kLowest;
       for (const Tap& tap : rows.taps) {
         if (!inside.value && !contains(p, corner, tap)) continue;
@@ -130,7 +139,7 @@ CNN_JAX_INLINE void largest_of(const Rows& rows, const T* input, T* output) {
       L::store(best, output + number * p.channels + channel);
     });
   };
-  each_window(rows, window, []() {});
+  each_window(rows, kPlain && p.stride[2] == 1, window, []() {});
 }
 
 // The same for windows of one element that leave none out. Output and input may be one.
@@ -150,43 +159,45 @@ CNN_JAX_INLINE void largest_of_each(const Rows& rows, const T* input, T* output)
   });
 }
 
-template <int kLanes, typename T>
-CNN_JAX_INLINE void sums_of(const Rows& rows, const T* input, T* output) {
+template <int kLanes, typename T, typename Result>
+CNN_JAX_INLINE void sums_of(const Rows& rows, const T* input, Result* output) {
   using L = Lanes<kLanes>;
   const Pooling& p = rows.pooling;
   const float divisor = static_cast<float>(p.divisor);
-  const auto window = [&](const Corner& corner, int64_t number,
+  const bool once = p.precision == Precision::kRoundedOnce;
+  const auto window = [&](const Corner& corner, int64_t number, int64_t channels,
                           auto inside) CNN_JAX_INLINE_LAMBDA {
-    each_vector<kLanes>(p.channels, [&](int64_t channel, typename L::Int) CNN_JAX_INLINE_LAMBDA {
+    each_vector<kLanes>(channels, [&](int64_t channel, typename L::Int) CNN_JAX_INLINE_LAMBDA {
       typename L::Float total = {};
       for (const Tap& tap : rows.taps) {
         if (!inside.value && !contains(p, corner, tap)) continue;
         total += L::load(input + (corner.offset + tap.offset + channel));
       }
-      total = L::rounded(total, input);
-      if (p.divisor > 1) total = L::rounded(total / divisor, input);
+      if (!once) total = L::rounded(total, output);
+      if (once || p.divisor > 1) total = L::rounded(total / divisor, output);
       L::store(total, output + number * p.channels + channel);
     });
   };
-  each_window(rows, window, []() {});
+  each_window(rows, p.stride[2] == 1, window, []() {});
 }
 
 // As in XLA's rule padding takes part, and what falls on it is lost; a NaN gives way to whatever
-// follows it. The gradient through a positive part is none where there is no such part.
-template <bool kAdds, int kLanes, typename T, typename Result>
-CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const T* gradient,
+// follows it. The gradient through a positive part is none where there is no such part. `kPlain` is
+// whether what is pooled is x, and no sums are wanted.
+template <bool kPlain, bool kAdds, int kLanes, typename T, typename Given, typename Result>
+CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const Given* gradient,
                                 Result* result, ChannelSums sums) {
   using L = Lanes<kLanes>;
   using Float = typename L::Float;
   using Int = typename L::Int;
   const Pooling& p = rows.pooling;
   const Int always = Int{} - (p.rectified && p.through ? 0 : 1);
-  const auto window = [&](const Corner& corner, int64_t number,
+  const auto window = [&](const Corner& corner, int64_t number, int64_t channels,
                           auto inside) CNN_JAX_INLINE_LAMBDA {
-    each_vector<kLanes>(p.channels, [&](int64_t channel, Int fresh) CNN_JAX_INLINE_LAMBDA {
+    each_vector<kLanes>(channels, [&](int64_t channel, Int fresh) CNN_JAX_INLINE_LAMBDA {
       const T* from = input + channel;
       const auto at = [&](const Tap& tap) CNN_JAX_INLINE_LAMBDA { return corner.offset + tap.offset; };
-      const Pooled<kLanes, T> pooled(rows, channel);
+      const Pooled<kLanes, T, kPlain> pooled(rows, channel);
       Float best = {};
       Int chosen = {};
       int32_t tap_number = 0;
@@ -200,7 +211,7 @@ CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const T* gradi
         ++tap_number;
       }
       Float given = L::load(gradient + number * p.channels + channel);
-      given = ((best > 0.0f) | always) ? given : Float{};
+      if constexpr (!kPlain) given = ((best > 0.0f) | always) ? given : Float{};
       const Float once = fresh ? given : Float{};
       Float placed = {};
       tap_number = 0;
@@ -216,12 +227,14 @@ CNN_JAX_INLINE void gradient_of(const Rows& rows, const T* input, const T* gradi
           L::store(here ? given : Float{}, to);
         }
       }
+      if constexpr (kPlain) return;
       float* sum = sums.row + channel;
       L::store(L::load(sum) + placed, sum);
     });
   };
   // Sums of rows first: the fewer numbers are added one after the other, the less is lost.
-  each_window(rows, window, [&]() CNN_JAX_INLINE_LAMBDA {
+  each_window(rows, false, window, [&]() CNN_JAX_INLINE_LAMBDA {
+    if constexpr (kPlain) return;
     for (int64_t channel = 0; channel < p.channels; ++channel) {
       sums.all[channel] += sums.row[channel];
       sums.row[channel] = 0;
@@ -271,26 +284,33 @@ CNN_JAX_INLINE void by_length(const Rows& rows, const Body& body) {
   body(Length<4>());
 }
 
+CNN_JAX_INLINE bool plain(const Pooling& p) { return !p.biased && !p.rectified && !p.summed; }
+
 template <typename T>
 void largest(const Rows& rows, const T* input, T* output) {
   by_length(rows, [&](auto lanes) {
     if (rows.each) return largest_of_each<lanes.value>(rows, input, output);
-    largest_of<lanes.value>(rows, input, output);
+    if (plain(rows.pooling)) return largest_of<true, lanes.value>(rows, input, output);
+    largest_of<false, lanes.value>(rows, input, output);
   });
 }
 
-template <typename T>
-void sums(const Rows& rows, const T* input, T* output) {
+template <typename T, typename Result>
+void sums(const Rows& rows, const T* input, Result* output) {
   by_length(rows, [&](auto lanes) { sums_of<lanes.value>(rows, input, output); });
 }
 
-template <bool kAdds, typename T, typename Result>
-void gradient(const Rows& rows, const T* input, const T* given, Result* result, ChannelSums sums) {
+template <bool kAdds, typename T, typename Given, typename Result>
+void gradient(const Rows& rows, const T* input, const Given* given, Result* result,
+              ChannelSums sums) {
   by_length(rows, [&](auto lanes) {
-    if constexpr (!kAdds) {
+    if constexpr (!kAdds && std::is_same_v<T, Result>) {
       if (rows.each) return gradient_of_each<lanes.value>(rows, input, given, result, sums);
     }
-    gradient_of<kAdds, lanes.value>(rows, input, given, result, sums);
+    if (plain(rows.pooling)) {
+      return gradient_of<true, kAdds, lanes.value>(rows, input, given, result, sums);
+    }
+    gradient_of<false, kAdds, lanes.value>(rows, input, given, result, sums);
   });
 }
 
@@ -304,12 +324,15 @@ extern const WindowLoops CNN_JAX_PROCESSOR;
 const WindowLoops CNN_JAX_PROCESSOR = {
     largest<float>,
     largest<Bfloat16>,
-    sums<float>,
-    sums<Bfloat16>,
-    gradient<false, float, float>,
-    gradient<false, Bfloat16, Bfloat16>,
-    gradient<true, float, float>,
-    gradient<true, Bfloat16, float>,
+    sums<float, float>,
+    sums<Bfloat16, Bfloat16>,
+    sums<Bfloat16, float>,
+    gradient<false, float, float, float>,
+    gradient<false, Bfloat16, Bfloat16, Bfloat16>,
+    gradient<false, Bfloat16, float, float>,
+    gradient<true, float, float, float>,
+    gradient<true, Bfloat16, Bfloat16, float>,
+    gradient<true, Bfloat16, float, float>,
     narrow,
 };
 

@@ -43,23 +43,29 @@ struct ChannelSums {
 // The smallest number of channels that the loops take.
 constexpr int64_t kFewestChannels = 4;
 
-// The loops, compiled for one kind of processor.
+// The loops, compiled for one kind of processor. The wide ones take bfloat16, and the rest of it in
+// float32.
 struct WindowLoops {
   void (*largest)(const Rows&, const float* input, float* output);
   void (*largest_bfloat16)(const Rows&, const Bfloat16* input, Bfloat16* output);
   void (*sums)(const Rows&, const float* input, float* output);
   void (*sums_bfloat16)(const Rows&, const Bfloat16* input, Bfloat16* output);
+  void (*sums_wide)(const Rows&, const Bfloat16* input, float* output);
 
   // Write each window's gradient where the window's first largest element is, and zeros at its
   // others.
   void (*place)(const Rows&, const float* input, const float* gradient, float* result, ChannelSums);
   void (*place_bfloat16)(const Rows&, const Bfloat16* input, const Bfloat16* gradient,
                          Bfloat16* result, ChannelSums);
+  void (*place_wide)(const Rows&, const Bfloat16* input, const float* gradient, float* result,
+                     ChannelSums);
 
   // The same for windows that overlap: add to what is there.
   void (*add)(const Rows&, const float* input, const float* gradient, float* result, ChannelSums);
   void (*add_bfloat16)(const Rows&, const Bfloat16* input, const Bfloat16* gradient, float* result,
                        ChannelSums);
+  void (*add_wide)(const Rows&, const Bfloat16* input, const float* gradient, float* result,
+                   ChannelSums);
 
   void (*narrow)(const float* from, Bfloat16* to, int64_t count);
 };
