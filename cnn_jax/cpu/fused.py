@@ -243,8 +243,11 @@ def _bias_gradient(context, operand, *, axes, **params):
 
 def _sum_in_memory_order(context, operand, *, axes, **params):
     """XLA would copy the array to sum over axes in any other order."""
-    order, shape = lowered.order_in_memory(operand), lowered.shape(operand)
-    if order is None or order == views.straight(len(order)) or math.prod(shape) < _FEWEST_SUMMED:
+    shape = lowered.shape(operand)
+    if math.prod(shape) < _FEWEST_SUMMED:
+        return None
+    order = lowered.order_in_memory(operand)
+    if order is None or order == views.straight(len(order)):
         return None
     long = views.long_axes(shape)
     kept = [order[i] for i, axis in enumerate(long) if axis not in axes]
