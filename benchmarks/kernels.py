@@ -29,6 +29,7 @@ CONTENDERS = (
 _USUAL = (STOCK, INSTALLED, TORCH)
 _PRODUCTS = (
     Contender("matrix product, jax", "benchmarks.kernels_in_jax:prepare_product"),
+    Contender("matrix product, cpu", "benchmarks.kernels_in_jax:prepare_product", {"cpu": "keep"}),
     Contender("matrix product, torch", "benchmarks.kernels_in_torch:prepare_product"),
     Contender("matrix product, numpy", "benchmarks.kernels_in_numpy:prepare_product"),
 )

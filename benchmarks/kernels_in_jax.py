@@ -98,8 +98,9 @@ def _chosen(cpu: str | None) -> collections.Counter[str]:
     return counts
 
 
-def prepare_product(case: Mapping[str, Any]) -> Job:
-    """Prepare a product of two square matrices, for the machine's rate."""
+def prepare_product(case: Mapping[str, Any], cpu: str | None = None) -> Job:
+    """Prepare a product of two square matrices, for the machine's rate; `cpu` as above."""
+    install(cpu)
     size = case["size"]
     a, b = _matrices(size, case["dtype"])
     product = jax.jit(jnp.matmul).lower(a, b).compile()
