@@ -1,6 +1,7 @@
 """Convolutions by Winograd's method: which are computed so, how exactly, and to the same end."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax import cpu
-from cnn_jax.cpu import winograd
+from cnn_jax.cpu import fused_convolution, winograd
 
 
 def layer(x, kernel, padding=((1, 1), (1, 1)), pictures="NHWC", window="HWIO"):
@@ -122,3 +123,58 @@ def test_the_same_numbers_give_the_same_bits(native):
         first = jax.tree.map(np.asarray, compute(*arrays))
         for _ in range(5):
             jax.tree.map(np.testing.assert_array_equal, compute(*arrays), first)
+
+
+def two_layers(x, kernel, bias, again, weight, **layout):
+    # XLA chooses the order in memory of all but a program's arguments.
+    y = jax.nn.relu(layer(2 * x, kernel, **layout) + bias)
+    return y, layer(y, again, **layout) * weight
+
+
+def gradients(arrays, **layout):
+    """Of two layers, a bias and a ReLU between them: what the first makes, and all gradients."""
+
+    def loss(arrays):
+        y, z = two_layers(*arrays, **layout)
+        return z.sum(), y
+
+    return jax.value_and_grad(loss, has_aux=True)(arrays)
+
+
+@settings(max_examples=25)
+@given(
+    st.sampled_from([1, 2, 5, 40]),
+    st.tuples(st.integers(2, 9), st.integers(2, 9)),
+    st.tuples(st.sampled_from([4, 5, 16, 65]), st.sampled_from([4, 17, 64])),
+    st.sampled_from([("NHWC", "HWIO"), ("NCHW", "OIHW")]),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_bias_and_a_relu_go_into_it(batch, size, channels, layout, seed):
+    picture = {"N": batch, "H": size[0], "W": size[1], "C": channels[0]}
+    window = {"H": 3, "W": 3, "I": channels[0], "O": channels[1]}
+    again = window | {"I": channels[1], "O": channels[0]}
+    row = {axis: channels[1] if axis == "C" else 1 for axis in layout[0]}
+    shapes = [(picture, 0), (window, 1), (row, 0), (again, 1), (picture, 0)]
+    draw = np.random.default_rng(seed)
+    arrays = [
+        jnp.asarray(draw.normal(size=[sizes[axis] for axis in layout[which]]), jnp.float32)
+        for sizes, which in shapes
+    ]
+    compute = functools.partial(gradients, pictures=layout[0], window=layout[1])
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_FEWEST_CHANNELS", "_FEWEST_TILES", "_LEAST_FILLED"):
+            patch.setattr(winograd, name, 0)
+        patch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
+        with cpu.installed(kernels=["winograd"]):
+            expected = jax.jit(compute)(arrays)
+        with cpu.installed(kernels=["winograd", "pooling"]):
+            lowered = jax.jit(compute).lower(arrays)
+            numbers = re.findall(r"dense<\[\d+, (\d), (\d), (\d),", lowered.as_text())
+            got = lowered.compile()(arrays)
+    # What is computed of the result: nothing, the positive part, or what a ReLU lets through.
+    forward, back = ("0", "1", "1"), ("1", "1", "2")
+    assert {forward, back} <= set(numbers)
+    for mine, other in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        # The sums of a bias's gradient are taken in another order.
+        scale = max(1, np.abs(other).max())
+        np.testing.assert_allclose(mine, other, rtol=0, atol=1e-5 * scale)

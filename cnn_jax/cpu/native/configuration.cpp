@@ -7,7 +7,7 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 5;
+constexpr int64_t kFormat = 6;
 constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16

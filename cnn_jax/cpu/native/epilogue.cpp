@@ -1,9 +1,11 @@
 #include "epilogue.h"
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <thread>
 
+#include "placement.h"
 #include "pooling_windows.h"
 #include "prepared.h"
 #include "threads.h"
@@ -13,7 +15,7 @@ namespace {
 
 constexpr int64_t kInCache = 256 << 10;  // bytes of a result that its core's cache keeps
 constexpr int64_t kFewestParts = 8;
-constexpr size_t kBatch = 7;  // where the batch stands among the numbers
+constexpr size_t kAfter = 3, kBatch = 7;  // where these stand among the numbers
 
 // The images of a batch, cut into parts of which all but the last are alike. How they are cut
 // doesn't depend on the number of threads, so that sums are the same with any.
@@ -96,6 +98,43 @@ class Rectifier {
   std::vector<float> bias_;
 };
 
+// Works on a result in the cache, part by part.
+class Finish {
+ public:
+  Finish(const Configuration& c, const Arrays& arrays, int64_t parts)
+      : channels_(c.channels_of_result()),
+        row_(bytes(c.type) * channels_),
+        summed_(c.after == After::kThroughRelu),
+        result_(static_cast<char*>(c.kind == Kind::kForward ? arrays.destination : arrays.source)),
+        further_(static_cast<const char*>(arrays.further)),
+        rectifier_(c.type, channels_, summed_ ? nullptr : further_),
+        sums_(static_cast<size_t>(summed_ ? 2 * channels_ * parts : 0)) {}
+
+  void operator()(int64_t part, int64_t pixel, int64_t pixels) {
+    void* const here = result_ + pixel * row_;
+    if (!summed_) return rectifier_.positive_part(here, pixels);
+    float* const sums = sums_.data() + 2 * part * channels_;
+    rectifier_.let_through(further_ + pixel * row_, here, pixels, {sums, sums + channels_});
+  }
+
+  void add_up(float* sums) const {
+    if (!summed_) return;
+    std::fill_n(sums, channels_, 0.0f);
+    const int64_t step = 2 * channels_;
+    for (size_t part = 0; part < sums_.size(); part += step) {
+      for (int64_t i = 0; i < channels_; ++i) sums[i] += sums_[part + i];
+    }
+  }
+
+ private:
+  const int64_t channels_, row_;
+  const bool summed_;
+  char* const result_;
+  const char* const further_;
+  const Rectifier rectifier_;
+  std::vector<float> sums_;
+};
+
 // Whether the kernel takes and leaves images one after the other, with their channels last.
 bool in_place(const Primitives& primitives) {
   return !primitives.source.copied() && !primitives.destination.copied();
@@ -110,10 +149,6 @@ struct Cut {
 
 // Throws dnnl::error where the convolution can't be cut, or had better not be.
 Cut cut(const std::vector<int64_t>& numbers, const Configuration& c) {
-  if (c.kind == Kind::kKernelGradient || c.method != Method::kDirect) {
-    refuse("only direct convolutions and their input gradients have an epilogue");
-  }
-  if (c.channels_of_result() < kFewestChannels) refuse("there are too few channels");
   const Parts parts(c);
   const int64_t processors = std::max(1u, std::thread::hardware_concurrency());
   if (parts.count < std::min(2 * processors, kFewestParts)) {
@@ -129,17 +164,11 @@ Cut cut(const std::vector<int64_t>& numbers, const Configuration& c) {
   return made;
 }
 
-}  // namespace
-
-void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c) {
-  cut(numbers, c);
-}
-
-void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration& c,
-                       const Arrays& arrays, const ForEach& for_each) {
+void run_cut(const std::vector<int64_t>& numbers, const Configuration& c, const Arrays& arrays,
+             const ForEach& for_each) {
   const Cut whole = cut(numbers, c);
   const Parts& parts = whole.parts;
-  const bool forward = c.kind == Kind::kForward, summed = c.after == After::kThroughRelu;
+  const bool forward = c.kind == Kind::kForward;
   const ThreadCount one(1);
   Prepared weights_of_each(whole.each->weights, arrays.weights);
   Prepared weights_of_last(whole.last->weights, arrays.weights);
@@ -147,36 +176,75 @@ void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration&
   weights_of_last.read();
   stream().wait();
 
-  const int64_t channels = c.channels_of_result(), row = bytes(c.type) * channels;
-  const Rectifier rectifier(c.type, channels, summed ? nullptr : arrays.further);
-  std::vector<float> sums(static_cast<size_t>(summed ? 2 * channels * parts.count : 0));
+  Finish finish(c, arrays, parts.count);
   void* const given = forward ? arrays.source : arrays.destination;
   void* const made = forward ? arrays.destination : arrays.source;
+  const int64_t pixels = parts.result / bytes(c.type) / c.channels_of_result();
   for_each(parts.count, [&](int64_t number) {
     const ThreadCount alone(1);
     const bool is_last = number == parts.count - 1;
     const Primitives& primitives = is_last ? *whole.last : *whole.each;
     const Prepared& weights = is_last ? weights_of_last : weights_of_each;
     const int64_t before = number * parts.images;
-    const int64_t size = parts.result * (is_last ? parts.last : parts.images);
     void* const from = at(given, before * parts.source);
     void* const to = at(made, before * parts.result);
     const dnnl::memory source(primitives.source.wanted, engine(), forward ? from : to);
     const dnnl::memory destination(primitives.destination.wanted, engine(), forward ? to : from);
     run_direct(primitives, c.kind, source, weights.wanted(), destination);
     stream().wait();
-    if (!summed) return rectifier.positive_part(to, size / row);
-    const char* relu = static_cast<const char*>(arrays.further) + before * parts.result;
-    rectifier.let_through(relu, to, size / row,
-                          {sums.data() + 2 * number * channels,
-                           sums.data() + (2 * number + 1) * channels});
+    finish(number, before * pixels, pixels * (is_last ? parts.last : parts.images));
   });
-  for (int64_t i = 0; summed && i < channels; ++i) {
-    arrays.sums[i] = 0;
-    for (int64_t part = 0; part < parts.count; ++part) {
-      arrays.sums[i] += sums[2 * part * channels + i];
-    }
+  finish.add_up(arrays.sums);
+}
+
+// Throws dnnl::error where the pictures don't lie as the method takes them.
+std::shared_ptr<const Primitives> winograd_of(std::vector<int64_t> numbers, const Configuration& c,
+                                              int threads) {
+  numbers[kAfter] = static_cast<int64_t>(After::kNothing);
+  const ThreadCount count(threads);
+  auto primitives = find_primitives(numbers, c, threads);
+  if (!in_place(*primitives)) refuse("the method takes copies of the pictures");
+  return primitives;
+}
+
+void run_winograd(const std::vector<int64_t>& numbers, const Configuration& c,
+                  const Arrays& arrays) {
+  const int threads = threads_for(c.work());
+  const ThreadCount count(threads);
+  const Placement placement(threads);
+  const auto primitives = winograd_of(numbers, c, threads);
+  Prepared weights(primitives->weights, arrays.weights);
+  weights.read();
+  stream().wait();
+  Finish finish(c, arrays, primitives->winograd->parts());
+  primitives->winograd->run(static_cast<float*>(arrays.source), weights.floats(),
+                            static_cast<float*>(arrays.destination), std::ref(finish));
+  finish.add_up(arrays.sums);
+}
+
+void refuse_others(const Configuration& c) {
+  if (c.kind == Kind::kKernelGradient || c.method == Method::kOuterProducts) {
+    refuse("only convolutions and their input gradients have an epilogue");
   }
+  if (c.channels_of_result() < kFewestChannels) refuse("there are too few channels");
+}
+
+}  // namespace
+
+void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c) {
+  refuse_others(c);
+  if (c.method == Method::kWinograd) {
+    winograd_of(numbers, c, threads_for(c.work()));
+  } else {
+    cut(numbers, c);
+  }
+}
+
+void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration& c,
+                       const Arrays& arrays, const ForEach& for_each) {
+  refuse_others(c);
+  if (c.method == Method::kWinograd) return run_winograd(numbers, c, arrays);
+  run_cut(numbers, c, arrays, for_each);
 }
 
 }  // namespace cnn_jax

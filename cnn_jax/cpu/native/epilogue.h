@@ -1,5 +1,5 @@
 // Convolutions whose results are worked on while they are in a core's cache: a few images after the
-// other, each by one thread.
+// other, each by one thread, or by Winograd's method the tiles that it takes together.
 #pragma once
 
 #include <vector>

@@ -102,6 +102,21 @@ struct Winograd::Tiles {
         rows(divided_up(result[0], kTile)),
         columns(divided_up(result[1], kTile)) {}
 
+  // Calls body(pixel, pixels) for the pixels of a range of tiles, row by row of the pictures.
+  template <typename Body>
+  void each_row(int64_t begin, int64_t end, const Sizes& size, const Body& body) const {
+    while (begin < end) {
+      const int64_t column = begin % columns, row = begin / columns % rows;
+      const int64_t picture = begin / columns / rows;
+      const int64_t last = std::min(columns, column + end - begin);
+      const int64_t left = column * kTile, right = std::min(size[1], last * kTile);
+      for (int64_t y = row * kTile; y < std::min(size[0], (row + 1) * kTile); ++y) {
+        body((picture * size[0] + y) * size[1] + left, right - left);
+      }
+      begin += last - column;
+    }
+  }
+
   // Calls body(tile - begin, picture, top, left) for each tile of the range.
   template <typename Body>
   void each(int64_t begin, int64_t end, const Body& body) const {
@@ -122,8 +137,8 @@ Winograd::Winograd(const Configuration& c, int threads) : configuration_(c), thr
   refuse_others(c, threads);
   const bool summed = c.kind == Kind::kKernelGradient;
   const int64_t in = c.in_channels, out = c.out_channels;
-  const int64_t tiles = Tiles(c.batch, c.kind == Kind::kInputGradient ? c.input : c.output).count;
-  const int64_t share = divided_up(tiles, threads);
+  tiles_ = Tiles(c.batch, c.kind == Kind::kInputGradient ? c.input : c.output).count;
+  const int64_t share = divided_up(tiles_, threads);
   // A kernel gradient's sums, too, go through the cache once for each block.
   const int64_t wanted = summed ? std::max(2 * kFewest, 2 * in * out / (in + out))
                                 : std::clamp(kRowsInCache / (in + out), kFewest, kMost);
@@ -152,16 +167,19 @@ Winograd::Winograd(const Configuration& c, int threads) : configuration_(c), thr
   product_ = dnnl::matmul(product);
 }
 
-void Winograd::run(float* source, float* weights, float* destination) const {
+int64_t Winograd::parts() const { return divided_up(tiles_, block_); }
+
+void Winograd::run(float* source, float* weights, float* destination,
+                   const Finishing& finish) const {
   const Configuration& c = configuration_;
   const Pictures pictures{source, c.input, c.in_channels};
   const Pictures results{destination, c.output, c.out_channels};
   switch (c.kind) {
     case Kind::kForward:
-      return correlate(pictures, weights, results, c.padding_low);
+      return correlate(pictures, weights, results, c.padding_low, finish);
     case Kind::kInputGradient:
       return correlate(results, weights, pictures,
-                       {kWindow - 1 - c.padding_low[0], kWindow - 1 - c.padding_low[1]});
+                       {kWindow - 1 - c.padding_low[0], kWindow - 1 - c.padding_low[1]}, finish);
     case Kind::kKernelGradient:
       return kernel_gradient(pictures, results, weights);
   }
@@ -175,13 +193,13 @@ void Winograd::multiply(float* a, float* b, float* c, void* scratchpad) const {
 }
 
 void Winograd::correlate(const Pictures& given, float* kernel, const Pictures& result,
-                         const Sizes& padding) const {
+                         const Sizes& padding, const Finishing& finish) const {
   const int64_t from = given.channels, to = result.channels;
   const Workspace transformed_kernel(b_.get_size());
   transform_kernel(kernel, from, to, floats(transformed_kernel));
 
   const Tiles tiles(configuration_.batch, result.size);
-  for_each(threads_, divided_up(tiles.count, block_), [&](int64_t number) {
+  for_each(threads_, parts(), [&](int64_t number) {
     const int64_t begin = number * block_, end = std::min(tiles.count, begin + block_);
     const Workspace patches(a_.get_size()), products(c_.get_size());
     const Workspace scratchpad(scratchpad_.get_size());
@@ -197,6 +215,9 @@ void Winograd::correlate(const Pictures& given, float* kernel, const Pictures& r
         restore_tile(row_of_each(floats(products), block_, to, tile), square, to);
       });
     });
+    if (!finish) return;
+    tiles.each_row(begin, end, result.size,
+                   [&](int64_t pixel, int64_t pixels) { finish(number, pixel, pixels); });
   });
 }
 

@@ -2,12 +2,17 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "configuration.h"
 #include "dnnl.hpp"
 
 namespace cnn_jax {
+
+// What is done with pixels of a result that are in the cache: with so many from one on, made by one
+// part of the work.
+using Finishing = std::function<void(int64_t part, int64_t pixel, int64_t pixels)>;
 
 // One convolution. The source lies as [batch, height, width, channels], the destination alike; the
 // weights lie as [3, 3, in, out], for an input gradient as [3, 3, out, in].
@@ -16,15 +21,18 @@ class Winograd {
   // Throws dnnl::error where the method doesn't apply, or oneDNN has no matrix product for it.
   Winograd(const Configuration& configuration, int threads);
 
-  // Reads two of the arrays and writes the one that the kind names. Throws on failure.
-  void run(float* source, float* weights, float* destination) const;
+  // Reads two of the arrays and writes the one that the kind names, a kernel gradient apart with
+  // `finish` where there is one. Throws on failure.
+  void run(float* source, float* weights, float* destination, const Finishing& finish = {}) const;
+
+  int64_t parts() const;  // of the work, a kernel gradient apart
 
  private:
   struct Pictures;
   struct Tiles;
 
   void correlate(const Pictures& given, float* kernel, const Pictures& result,
-                 const std::vector<int64_t>& padding) const;
+                 const std::vector<int64_t>& padding, const Finishing& finish) const;
   void transform_kernel(float* kernel, int64_t from, int64_t to, float* transformed) const;
   void kernel_gradient(const Pictures& source, const Pictures& destination, float* kernel) const;
   void restore_kernel(float* sums, int64_t parts, int64_t step, float* kernel) const;
@@ -32,6 +40,7 @@ class Winograd {
 
   const Configuration configuration_;
   const int threads_;
+  int64_t tiles_;
   int64_t block_;  // tiles whose products are taken together
   dnnl::memory::desc a_, b_, c_, scratchpad_;
   dnnl::primitive product_;  // sixteen matrix products at once
