@@ -26,7 +26,7 @@ _ONEDNN = "libdnnl.so.3"
 # Some 0.1 ms, by the processor.
 _SPINS = 5_000
 
-_GENERAL = 2  # the library's word for oneDNN's general kernel
+_GENERAL = 2  # the library's word for what oneDNN does where no kernel of its own fits
 
 
 class NativeLibraryError(Exception):
@@ -108,7 +108,10 @@ def reason_against_product(configuration: tuple[int, ...]) -> str | None:
 
 
 def only_general(configuration: tuple[int, ...]) -> bool:
-    """Whether oneDNN has only its general kernel, a matrix product for each image."""
+    """Whether oneDNN has only its general kernel, a matrix product for each image, or an older one.
+
+    Older are those for processors whose vectors are half as wide as this one's.
+    """
     support, _ = _ask("cnn_jax_convolution_supported", configuration)
     return support == _GENERAL
 

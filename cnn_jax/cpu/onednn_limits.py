@@ -12,11 +12,12 @@ _LARGE_WEIGHTS, _FEW_POSITIONS = 1_000_000, 8
 _BETWEEN, _MANY_OUTPUTS, _LARGE_RESULT = range(5, 9), 96, 900_000
 # The general kernel copies every window before its product, and makes one for every image.
 _FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 4, 5_000_000, 32, 100_000
-# Its kernels go row by row.
+# Its kernels go row by row, which shorter rows don't repay unless channels fill whole vectors.
 _ROWS_WORK = 1_000_000
+_SHORT_ROW, _SHORT_ROWS_WORK = 3, 400_000
 # A result of so few channels leaves most of a vector empty. In a small window that is lost only
 # where inputs are so many for each output.
-_FEW_OUTPUTS, _MORE_THAN_A_VECTOR, _MANY_INPUTS = 4, 17, 16
+_FEW_OUTPUTS, _VECTOR, _MORE_THAN_A_VECTOR, _MANY_INPUTS = 4, 16, 17, 16
 _SMALL_WINDOW, _SOME_WORK = 9, 2_000_000
 
 
@@ -53,6 +54,8 @@ def slower(c: Convolution, general: bool) -> str | None:
         return "the rows are narrow beside the stride"
     if any(step > 1 for step in c.lhs_dilation):
         return None
+    if _has_short_rows(c):
+        return "the rows are short, and channels don't fill their vectors"
     large = math.prod(c.out_shape) >= _LARGE_RESULT
     if c.in_channels in _BETWEEN and c.out_channels >= _MANY_OUTPUTS and large:
         return "few input channels make a large result"
@@ -67,6 +70,12 @@ def faster_in_float32(c: Convolution) -> str | None:
     if c.dtype == "bfloat16" and depthwise and any(step > 1 for step in c.lhs_dilation):
         return "oneDNN's bfloat16 kernel for strided depthwise input gradients is slow"
     return None
+
+
+def _has_short_rows(c: Convolution) -> bool:
+    partly = c.out_channels < 2 * _VECTOR and c.out_channels % _VECTOR != 0
+    short = c.rank == 2 and c.output[-1] <= _SHORT_ROW
+    return short and partly and c.flops // 2 >= _SHORT_ROWS_WORK
 
 
 def _has_many_inputs(c: Convolution) -> bool:

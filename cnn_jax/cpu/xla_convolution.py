@@ -26,6 +26,8 @@ _WINDOW_BY_CHANNEL, _CHANNELS_BY_ROW = 3, 64
 # three dimensions XLA's dense kernel is itself slow, and zeros between groups cost more.
 _ENOUGH_CHANNELS = {1: 32, 2: 32, 3: 8}
 _MOST_CALLS = 16
+# Nor do zeros repay in a kernel gradient in three dimensions with fewer inputs to a group.
+_FEWEST_INPUTS_JOINED = 4
 # A first layer's kernel gradient is one matrix product if its result is narrow and long.
 _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 # A sum of products for every output channel, where a matrix product's columns are short.
@@ -36,6 +38,8 @@ _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
 _WORK_FOR_ONE, _WORK_FOR_FEW = 1_000_000, 16_000_000
 # With such a stride the terms of the sum are few, which this many inputs repay.
 _LARGE_STRIDE, _VERY_MANY_INPUTS, _FEWER_OUTPUTS = 3, 256, 4
+# Of a single output the terms of such a sum are moved apart one by one.
+_LARGEST_WINDOW_MOVED = 9
 # Where it leaves gaps between the windows, zeros in so many channels cost oneDNN as much as sums.
 _MANY_ZEROS = 256
 # One large product beats the products by image that oneDNN's general kernel makes.
@@ -78,7 +82,10 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
     if narrow.wins(c):
         return True
     if _single_product(c):
-        return general or (size(c.window) == 1 and c.out_channels <= _FEW_OUTPUTS)
+        # oneDNN goes row by row through what a stride leaves, and a volume has many.
+        strided = c.rank == 3 and max(c.lhs_dilation) > 1
+        few = c.out_channels <= _FEW_OUTPUTS
+        return general or (size(c.window) == 1 and (few or strided))
     return _one_output_of_many(c) or _few_outputs(c) or _has_large_stride(c)
 
 
@@ -125,6 +132,9 @@ def _batch_groups(c: Convolution) -> Choice:
     per_group = max(c.batch, c.out_channels) // c.batch_groups
     enough = _ENOUGH_CHANNELS[c.rank]
     together = grouped.joined(c.batch_groups, per_group, enough, _MOST_CALLS)
+    few = c.batch < _FEWEST_INPUTS_JOINED * c.batch_groups
+    if together == c.batch_groups and c.rank == 3 and few:
+        return stock("XLA's kernel is as fast")
     build = functools.partial(grouped.kernel_gradient, together=together)
     return _choice("dense by group", "several groups", build, c)
 
@@ -173,6 +183,9 @@ def _few_outputs(c: Convolution) -> bool:
 
 
 def _outputs_of_many(c: Convolution) -> bool:
+    moved = c.out_channels == 1 and c.rank > 1 and min(c.lhs_dilation) >= _LARGE_STRIDE
+    if moved and size(c.window) > _LARGEST_WINDOW_MOVED:
+        return False
     return c.in_channels > _MANY_INPUTS * c.out_channels and _can_be_shifted(c)
 
 

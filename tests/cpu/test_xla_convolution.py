@@ -236,6 +236,13 @@ def test_the_stock_rule_stays_for_a_reason(x, kernel, groups, stride, dtype, why
     assert choice.reason == why
 
 
+def test_groups_of_few_channels_are_not_joined_in_a_volume():
+    few = described((16, 13, 8, 11, 4), (5, 5, 5, 2, 8), groups=2, kind="kernel gradient")
+    assert xla_convolution.choose(few).reason == "XLA's kernel is as fast"
+    enough = described((16, 13, 8, 11, 8), (5, 5, 5, 4, 8), groups=2, kind="kernel gradient")
+    assert xla_convolution.choose(enough).kernel == "dense by group"
+
+
 # Shape, kernel, groups, stride, kind, whether oneDNN has only its general kernel: who is faster.
 FASTER = [
     ((8, 100, 64), (1, 1, 64), 64, 1, "forward", False, True),
@@ -257,6 +264,12 @@ FASTER = [
     ((4, 48, 48, 256), (2, 2, 256, 96), 1, 3, "input gradient", False, True),
     ((4, 48, 48, 64), (2, 2, 64, 64), 1, 3, "input gradient", False, False),
     ((4, 44, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, True),
+    ((8, 12, 12, 12, 64), (1, 1, 1, 64, 64), 1, 2, "input gradient", False, True),
+    ((8, 42, 42, 64), (1, 1, 64, 64), 1, 2, "input gradient", False, False),
+    ((8, 42, 42, 64), (1, 1, 64, 64), 1, 2, "input gradient", True, True),
+    ((64, 26, 61, 1), (5, 5, 1, 24), 1, 3, "input gradient", False, False),
+    ((64, 26, 61, 1), (5, 5, 1, 24), 1, 2, "input gradient", False, True),
+    ((16, 57, 57, 1), (3, 3, 1, 96), 1, 3, "input gradient", False, True),
 ]
 
 
@@ -285,6 +298,10 @@ SLOWER = [
     ((4, 87, 9, 4), (3, 3, 4, 256), 1, 3, "forward", False, None),
     ((4, 87, 9, 256), (3, 3, 256, 4), 1, 3, "input gradient", False, "the rows are narrow"),
     ((8, 56, 56, 64), (3, 3, 64, 64), 1, 1, "forward", False, None),
+    ((16, 36, 5, 64), (3, 3, 64, 17), 1, 2, "forward", False, "the rows are short"),
+    ((16, 36, 5, 64), (3, 3, 64, 16), 1, 2, "forward", False, None),
+    ((16, 36, 7, 64), (3, 3, 64, 17), 1, 2, "forward", False, None),
+    ((16, 5, 36, 64), (3, 3, 64, 17), 1, 2, "forward", False, None),
 ]
 
 

@@ -46,7 +46,8 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
-    return primitives->general ? Support::kGeneral : Support::kOwn;
+    const bool last_resort = primitives->general || primitives->older;
+    return last_resort ? Support::kGeneral : Support::kOwn;
   } catch (const std::exception& error) {
     *why = error.what();
     return Support::kNone;

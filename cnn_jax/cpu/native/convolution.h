@@ -11,8 +11,8 @@ namespace cnn_jax {
 
 enum class Support { kNone = 0, kOwn = 1, kGeneral = 2 };
 
-// Whether oneDNN has a kernel, and whether only its general one; makes and keeps the primitives, so
-// that a first run finds them.
+// Whether oneDNN has a kernel, and whether only its general one or an older one; makes and keeps the
+// primitives, so that a first run finds them.
 Support supported(const std::vector<int64_t>& numbers, std::string* why);
 
 // `further` is the bias, or the ReLU's result; it and `sums` are null but where they are meant.

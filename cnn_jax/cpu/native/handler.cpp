@@ -194,8 +194,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_product, cnn_jax::product,
                                   .Ret<xla::ffi::AnyBuffer>()
                                   .Attr<xla::ffi::Span<const int64_t>>("configuration"));
 
-// Returns 1 where the convolution can be run, 2 where only by oneDNN's general kernel; else 0, with
-// the reason written to `why`.
+// Returns 1 where the convolution can be run, 2 where only by oneDNN's general kernel, or by one for
+// older processors; else 0, with the reason written to `why`.
 CNN_JAX_EXPORT int cnn_jax_convolution_supported(const int64_t* numbers, size_t count, char* why,
                                                  size_t why_size) {
   try {

@@ -100,6 +100,11 @@ bool writes_past_scratch(const Configuration& c, const std::string& implementati
          implementation.find("1x1") != std::string::npos;
 }
 
+bool has_avx512() {
+  const auto least = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & least) == least;
+}
+
 template <typename Descriptor, typename Primitive>
 std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const memory::desc& source,
                                            const memory::desc& weights,
@@ -116,6 +121,7 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
   result->destination = operand(destination, destination_wanted, direction(kind, Kind::kForward));
   result->scratchpad = descriptor.scratchpad_desc();
   result->general = (":" + implementation).find(":gemm") != std::string::npos;
+  result->older = implementation.find("avx2") != std::string::npos && has_avx512();
   return result;
 }
 

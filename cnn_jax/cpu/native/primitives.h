@@ -30,6 +30,8 @@ struct Primitives {
   // Whether this is oneDNN's kernel for what no other takes: matrix products, one for each image
   // and in three dimensions for each slice of it.
   bool general = false;
+  // Whether it was written for processors with half as wide vectors.
+  bool older = false;
 };
 
 const dnnl::engine& engine();
