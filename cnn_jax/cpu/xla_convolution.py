@@ -169,7 +169,13 @@ def _dense(c: Convolution) -> Choice:
 
 
 def _one_output(c: Convolution) -> bool:
-    return c.out_channels == 1 and _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS
+    terms = _LEAST_TERMS <= size(c.window) <= _MOST_ELEMENTS
+    return c.out_channels == 1 and terms and not _is_moved_apart(c)
+
+
+def _is_moved_apart(c: Convolution) -> bool:
+    far = c.rank > 1 and min(c.lhs_dilation) >= _LARGE_STRIDE
+    return c.out_channels == 1 and far and size(c.window) > _LARGEST_WINDOW_MOVED
 
 
 def _one_output_of_many(c: Convolution) -> bool:
@@ -183,10 +189,8 @@ def _few_outputs(c: Convolution) -> bool:
 
 
 def _outputs_of_many(c: Convolution) -> bool:
-    moved = c.out_channels == 1 and c.rank > 1 and min(c.lhs_dilation) >= _LARGE_STRIDE
-    if moved and size(c.window) > _LARGEST_WINDOW_MOVED:
-        return False
-    return c.in_channels > _MANY_INPUTS * c.out_channels and _can_be_shifted(c)
+    many = c.in_channels > _MANY_INPUTS * c.out_channels
+    return many and _can_be_shifted(c) and not _is_moved_apart(c)
 
 
 def _has_large_stride(c: Convolution) -> bool:
