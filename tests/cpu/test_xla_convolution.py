@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax import cpu
-from cnn_jax.cpu import convolution, onednn_limits, xla_convolution
+from cnn_jax.cpu import convolution, onednn, onednn_limits, xla_convolution
 from cnn_jax.cpu import xla_convolution_depthwise as depthwise
 from cnn_jax.cpu import xla_convolution_dot as dot
 from cnn_jax.cpu import xla_convolution_grouped as grouped
@@ -278,6 +279,20 @@ def test_which_plain_kernels_beat_onednn(x, kernel, groups, stride, kind, genera
     c = described(x, kernel, groups=groups, stride=stride, kind=kind)
     assert xla_convolution.beats_onednn(c, general) == plain
     assert not plain or xla_convolution.choose(c).build is not None
+
+
+@pytest.mark.skipif(
+    "avx512bw" not in pathlib.Path("/proc/cpuinfo").read_text(), reason="the vectors are no wider"
+)
+def test_a_kernel_of_onednn_for_older_processors_is_its_last_resort(native):
+    c = described((64, 4, 87, 256), (1, 1, 256, 256), stride=3, kind="input gradient")
+    plan = onednn.plan(c)
+    assert isinstance(plan, onednn.Plan)
+    assert plan.general
+    even = described((64, 6, 87, 256), (1, 1, 256, 256), stride=2, kind="input gradient")
+    plan = onednn.plan(even)
+    assert isinstance(plan, onednn.Plan)
+    assert not plan.general
 
 
 # The same, with the reason for which XLA's own kernel is faster.
