@@ -54,11 +54,11 @@ def install(
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
     Only JAX's lowering rules for the CPU change: those of convolution, of pooling and of the
-    product of two matrices; of a ReLU, its gradient, a bias's gradient, a division, a transposition
-    and a reversal where they stand next to one of these and can be computed with it; and of sums in
-    half precision, which are taken in float32, and those over groups of channels. JAX's caches are
-    emptied, so that what was compiled before gets the new kernels too. Calling it again changes the
-    settings.
+    product of two matrices; of a ReLU, its gradient, a bias's gradient, a division, a conversion to
+    bfloat16, a transposition and a reversal where they stand next to one of these and can be
+    computed with it; and of sums in half precision, which are taken in float32, and those over
+    groups of channels. JAX's caches are emptied, so that what was compiled before gets the new
+    kernels too. Calling it again changes the settings.
 
     Args:
         kernels: the families that may be used, of "winograd", "outer", "onednn", "xla",
@@ -69,7 +69,8 @@ def install(
         compare: each result is compared with that of XLA's own kernel, and the program fails where
             they disagree; slow (`CNN_JAX_CPU_COMPARE=1`).
         keep_memory: the process keeps memory that is freed, up to its highest level, which spares
-            the system from clearing the same pages at every step. On by default; off with False or
+            the system from clearing the same pages at every step. Its threads then share one heap,
+            so that large programs take longer to compile. On by default; off with False or
             `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc, and to be installed before JAX first computes,
             since it is then that XLA's threads begin; `status()` says whether it took.
 
