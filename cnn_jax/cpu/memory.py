@@ -7,8 +7,8 @@ process. The price is that its memory stays at the highest level that it ever re
 
 Only the process's one growing heap keeps its pages. A thread that has an arena of its own, which is
 what the C library gives most threads at their first allocation, gets every large block fresh from
-the system. So threads are kept from making arenas, and XLA's must not have begun. Those that compile
-then share the heap, too, and wait for one another: a large program takes longer to compile.
+the system. So threads are kept from making arenas, and XLA's must not have begun. Those that
+compile then share the heap, too, and wait for one another: a large program takes longer to compile.
 """
 
 import ctypes

@@ -178,7 +178,7 @@ def _of_each(kind: Kind, shape: tuple[int, ...], dtype, **flags: bool) -> Plan:
     *outer, columns, channels = shape
     size, ones = (1, 1, columns), (1, 1, 1)
     geometry = (math.prod(outer), channels, *size, *ones, *ones, *ones, 0, 0, 0, *size)
-    return Plan(kind, dtype.name, shape, geometry, **flags)
+    return dataclasses.replace(Plan(kind, dtype.name, shape, geometry), **flags)
 
 
 def _three_axes(numbers: Sequence[int], elsewhere: int) -> list[int]:

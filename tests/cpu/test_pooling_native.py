@@ -341,7 +341,8 @@ def test_any_numbers_are_computed_or_refused(kind, dtype, flags, changes, length
         return
     event("computed")
     assert length == 29
-    told = Flags(*map(bool, numbers[3:7]), Precision(numbers[7]), numbers[8])
+    biased, rectified, through, summed = map(bool, numbers[3:7])
+    told = Flags(biased, rectified, through, summed, Precision(numbers[7]), numbers[8])
     expected, sums = reference(
         geometry_of(numbers), Kind(numbers[1]), told, DTYPES[numbers[2]], x, bias, gradient
     )
