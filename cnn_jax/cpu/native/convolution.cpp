@@ -46,8 +46,10 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
-    const bool last_resort = primitives->general || primitives->older;
-    return last_resort ? Support::kGeneral : Support::kOwn;
+    // Few channels of their own fill no wider vectors, and of kernel gradients nothing was measured.
+    const bool slow = primitives->older && configuration.groups == 1 &&
+                      configuration.kind == Kind::kInputGradient;
+    return primitives->general || slow ? Support::kGeneral : Support::kOwn;
   } catch (const std::exception& error) {
     *why = error.what();
     return Support::kNone;

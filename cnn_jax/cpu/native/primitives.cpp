@@ -121,7 +121,7 @@ std::shared_ptr<const Primitives> assemble(const Descriptor& descriptor, const m
   result->destination = operand(destination, destination_wanted, direction(kind, Kind::kForward));
   result->scratchpad = descriptor.scratchpad_desc();
   result->general = (":" + implementation).find(":gemm") != std::string::npos;
-  result->older = implementation.find("avx2") != std::string::npos && has_avx512();
+  result->older = implementation == "jit:avx2" && has_avx512();
   return result;
 }
 
