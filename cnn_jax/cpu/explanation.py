@@ -140,14 +140,14 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
     elif choice.plan is not None and _is_converted(equation.invars[-1], producers):
         given = producers[equation.invars[-1]].invars[0].aval
         types = given.dtype.name, avals_in[-1].dtype.name
-        choice, narrowed = pooling.of_converted(
+        choice = pooling.of_converted(
             equation.primitive,
             choice,
             avals_in,
             equation.params,
             from_bfloat16=types == ("bfloat16", "float32"),
         )
-        if narrowed:
+        if choice.plan is not None:
             avals_in = [*avals_in[:-1], given]
     name, flops = _named(equation, avals_in, avals_out)
     inputs = " * ".join(_shape(aval) for aval in avals_in)

@@ -152,10 +152,9 @@ def is_converted(value) -> bool:
 
 def before_widening(value):
     """What a value was converted from, if from bfloat16 to float32; None for any other."""
-    if not is_converted(value) or str(value.type.element_type) != "f32":
-        return None
-    narrow = value.owner.operand
-    return narrow if str(narrow.type.element_type) == "bf16" else None
+    narrow = before_conversion(value)
+    types = str(narrow.type.element_type), str(value.type.element_type)
+    return narrow if types == ("bf16", "f32") else None
 
 
 def before_conversion(value):

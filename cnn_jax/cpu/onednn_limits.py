@@ -17,7 +17,7 @@ _ROWS_WORK = 1_000_000
 _SHORT_ROW, _SHORT_ROWS_WORK = 3, 400_000
 # A result of so few channels leaves most of a vector empty. In a small window that is lost only
 # where inputs are so many for each output.
-_FEW_OUTPUTS, _VECTOR, _MORE_THAN_A_VECTOR, _MANY_INPUTS = 4, 16, 17, 16
+_FEW_OUTPUTS, _VECTOR, _MANY_INPUTS = 4, 16, 16
 _SMALL_WINDOW, _SOME_WORK = 9, 2_000_000
 
 
@@ -79,7 +79,7 @@ def _has_short_rows(c: Convolution) -> bool:
 
 
 def _has_many_inputs(c: Convolution) -> bool:
-    if max(c.stride) > 1 or c.in_channels < _MORE_THAN_A_VECTOR:
+    if max(c.stride) > 1 or c.in_channels <= _VECTOR:
         return False
     large = math.prod(c.window) > _SMALL_WINDOW
     return large or c.in_channels >= _MANY_INPUTS * max(c.out_channels, 2)

@@ -75,19 +75,17 @@ def _native(primitive, window: Window, dtype, params, order: Order | None) -> Ch
     return None
 
 
-def of_converted(
-    primitive, choice: Choice, avals_in, params, *, from_bfloat16: bool
-) -> tuple[Choice, bool]:
+def of_converted(primitive, choice: Choice, avals_in, params, *, from_bfloat16: bool) -> Choice:
     """The kernel where a native one is chosen for numbers that were converted just before.
 
-    The second result is whether it takes the numbers as they were before that, in bfloat16.
+    If that is a native one again, it takes the numbers as they were before that, in bfloat16.
     """
     plan = choice.plan
     # The mean of padded windows is XLA's to divide and to narrow, if each has its own divisor.
     summed = plan is not None and plan.kind is Kind.SUM and any(map(any, params["padding"]))
     if plan is None or summed or not from_bfloat16:
         # XLA converts the numbers as it pools them.
-        return choose(primitive, avals_in, params, native=False), False
+        return choose(primitive, avals_in, params, native=False)
     # The largest numbers are as they were, and XLA leaves out conversions back and forth.
     precision = Precision.OF_INPUT if plan.kind is Kind.LARGEST else Precision.WIDE
     made = dataclasses.replace(plan, dtype="bfloat16", precision=precision)
@@ -96,7 +94,7 @@ def of_converted(
         result = _transposed(made.call, choice.axes, *arrays)
         return lax.convert_element_type(result, np.float32)
 
-    return choice._replace(build=build, plan=made), True
+    return choice._replace(build=build, plan=made)
 
 
 def _transposed(call, axes: tuple[int, ...], *arrays: jax.Array) -> jax.Array:

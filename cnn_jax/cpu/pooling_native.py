@@ -111,11 +111,8 @@ class Plan:
     def numbers(self) -> tuple[int, ...]:
         """The configuration that crosses to the library."""
         flags = map(int, (self.biased, self.rectified, self.through, self.summed))
-        dtype = _TYPES.index(self.dtype)
-        return (
-            *(_FORMAT, self.kind, dtype, *flags),
-            *(self.precision, self.divisor, *self.geometry),
-        )
+        head = (_FORMAT, self.kind, _TYPES.index(self.dtype))
+        return (*head, *flags, self.precision, self.divisor, *self.geometry)
 
     def run(self, *operands: jax.Array) -> Sequence[jax.Array]:
         """The results for the input, the bias if there is one, and the gradient if it is one."""

@@ -94,10 +94,10 @@ def _choose(primitive, context, operands, params, settings: Settings):
     avals_in = context.avals_in
     if choice.plan is not None and lowered.is_converted(operands[-1]):
         narrow = lowered.before_widening(operands[-1])
-        choice, narrowed = pooling.of_converted(
+        choice = pooling.of_converted(
             primitive, choice, avals_in, params, from_bfloat16=narrow is not None
         )
-        if narrowed:
+        if choice.plan is not None:
             operands = [*operands[:-1], narrow]
             avals_in = [*avals_in[:-1], avals_in[-1].update(dtype=jnp.dtype("bfloat16"))]
     return fused.with_what_comes_before(operands, avals_in, context.avals_out[0].dtype, choice)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 import cnn_jax
 from cnn_jax import cpu
-from cnn_jax.cpu import native_library
+from cnn_jax.cpu import native_library, pooling_native
 
 LARGEST, SUM, GRADIENT = range(3)
 RELU, THROUGH_RELU = 1, 2
@@ -598,7 +598,13 @@ def wide_mean(x):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "kernel"), [("bfloat16", "native windows"), ("float16", "slices"), ("int8", "slices")]
+    ("dtype", "kernel"),
+    [
+        ("float32", "native windows"),
+        ("bfloat16", "native windows"),
+        ("float16", "slices"),
+        ("int8", "slices"),
+    ],
 )
 def test_a_pooling_of_converted_numbers_takes_them_as_they_were_or_is_left_to_xla(dtype, kernel):
     x = jnp.ones((4, 32, 32, 8), dtype)
@@ -640,7 +646,7 @@ OF_BFLOAT16 = {
 def test_poolings_of_bfloat16_in_float32_are_those_of_jax(name):
     draw = np.random.default_rng(0)
     x = jnp.asarray(draw.normal(size=(4, 15, 18, 8)), "bfloat16")
-    # Multiples of a power of two, whose sums are exact in any order.
+    # Small integers, whose sums are exact in any order.
     shapes = jax.tree.leaves(jax.eval_shape(OF_BFLOAT16[name], x))
     weights = [jnp.asarray(draw.integers(-8, 9, s.shape), "float32") for s in shapes]
 
@@ -662,6 +668,39 @@ def test_poolings_of_bfloat16_in_float32_are_those_of_jax(name):
         close = 1e-6 if mine.dtype == "float32" else 2**-8
         mine, stock = (np.asarray(array, "float32") for array in (mine, stock))
         np.testing.assert_allclose(mine, stock, rtol=close, atol=0)
+
+
+def precisions(program, x) -> list[tuple[int, int]]:
+    """Of each native pooling of a program and its gradient the kind, and how its result is held."""
+
+    def both(x):
+        y, pullback = jax.vjp(program, x)
+        return y, pullback(jnp.sin(y))
+
+    with cpu.installed(keep_memory=False):
+        found = configurations(compiled(both, x), native_library.POOLING_TARGET)
+    return sorted((numbers[1], numbers[7]) for numbers in found)
+
+
+def test_what_is_narrowed_after_a_pooling_is_so_within_its_call():
+    x = jnp.ones((4, 15, 18, 8), "bfloat16")
+    of_input, wide, once = pooling_native.Precision
+    assert precisions(OF_BFLOAT16["overlapping"], x) == [(LARGEST, of_input), (GRADIENT, of_input)]
+    assert precisions(lambda x: overlapping(x.astype("float32")), x) == [
+        (LARGEST, of_input),
+        (GRADIENT, wide),
+    ]
+    assert precisions(OF_BFLOAT16["narrowed"], x)[:1] == [(SUM, once)]
+    assert precisions(wide_mean, x)[:1] == [(SUM, wide)]
+
+
+def test_means_of_padded_windows_of_converted_numbers_are_left_to_xla():
+    x = jnp.ones((4, 32, 32, 8), jnp.bfloat16)
+    mean = cnn_jax.avg_pool((3, 3), stride=2, padding=1)
+    with cpu.installed(keep_memory=False):
+        (row,) = cpu.explain(lambda x: mean.apply({}, x), x).rows
+        assert "cnn_jax_pooling" not in jax.jit(lambda x: mean.apply({}, x)).lower(x).as_text()
+    assert row.kernel == "slices"
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "int32", "float16", "bfloat16", "float8_e4m3fn"])

@@ -49,7 +49,7 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
     // Few channels of their own fill no wider vectors, and of kernel gradients nothing was measured.
     const bool slow = primitives->older && configuration.groups == 1 &&
                       configuration.kind == Kind::kInputGradient;
-    return primitives->general || slow ? Support::kGeneral : Support::kOwn;
+    return (primitives->general || slow) ? Support::kGeneral : Support::kOwn;
   } catch (const std::exception& error) {
     *why = error.what();
     return Support::kNone;

@@ -201,7 +201,6 @@ void run_cut(const std::vector<int64_t>& numbers, const Configuration& c, const 
 std::shared_ptr<const Primitives> winograd_of(std::vector<int64_t> numbers, const Configuration& c,
                                               int threads) {
   numbers[kAfter] = static_cast<int64_t>(After::kNothing);
-  const ThreadCount count(threads);
   auto primitives = find_primitives(numbers, c, threads);
   if (!in_place(*primitives)) refuse("the method takes copies of the pictures");
   return primitives;
@@ -234,7 +233,9 @@ void refuse_others(const Configuration& c) {
 void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c) {
   refuse_others(c);
   if (c.method == Method::kWinograd) {
-    winograd_of(numbers, c, threads_for(c.work()));
+    const int threads = threads_for(c.work());
+    const ThreadCount count(threads);
+    winograd_of(numbers, c, threads);
   } else {
     cut(numbers, c);
   }
