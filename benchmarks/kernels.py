@@ -19,10 +19,11 @@ from benchmarks.report import Report, milliseconds
 from benchmarks.statistics import geometric_mean, paired_ratio
 from benchmarks.training import ratio_text
 
-STOCK, INSTALLED, TORCH = "stock", "cpu", "torch"
+STOCK, INSTALLED, TUNED, TORCH = "stock", "cpu", "cpu, tuned", "torch"
 CONTENDERS = (
     Contender(STOCK, "benchmarks.kernels_in_jax:prepare"),
     Contender(INSTALLED, "benchmarks.kernels_in_jax:prepare", {"cpu": "keep"}),
+    Contender(TUNED, "benchmarks.kernels_in_jax:prepare", {"cpu": "tune"}),
     Contender("cpu, memory returned", "benchmarks.kernels_in_jax:prepare", {"cpu": "return"}),
     Contender(TORCH, "benchmarks.kernels_in_torch:prepare"),
 )

@@ -47,7 +47,7 @@ def install(cpu: str | None) -> None:
     if cpu is not None:
         import cnn_jax.cpu
 
-        cnn_jax.cpu.install(keep_memory=cpu == "keep")
+        cnn_jax.cpu.install(keep_memory=cpu != "return", tune=cpu == "tune")
 
 
 def installation_facts(cpu: str | None) -> dict[str, Any]:

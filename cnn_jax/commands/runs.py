@@ -92,7 +92,7 @@ def _is_visible(path: Path) -> bool:
 
 def read(path: Path, name: str) -> Row:
     """Read what a row shows of a run, without its parameters."""
-    from cnn_jax.train.files import read_json, read_lines
+    from cnn_jax.files import read_json, read_lines
     from cnn_jax.train.run import read_config, what_is_missing
 
     try:

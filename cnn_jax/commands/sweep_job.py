@@ -33,8 +33,8 @@ from cnn_jax.commands.pictures import draw_pictures
 from cnn_jax.commands.settings import DTYPES, Settings
 from cnn_jax.commands.show import epoch_bar
 from cnn_jax.data import Dataset
+from cnn_jax.files import replacing, write_json
 from cnn_jax.train import SweepProgress
-from cnn_jax.train.files import replacing, write_json
 
 FORMAT = "cnn_jax sweep 1"
 

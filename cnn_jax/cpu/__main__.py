@@ -27,6 +27,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--return-memory", action="store_true", help="give freed memory back to the system"
     )
+    parser.add_argument(
+        "--tune", action="store_true", default=None, help="time the kernels for each convolution"
+    )
+    parser.add_argument(
+        "--tune-file", metavar="FILE.jsonl", help="the same, and keep what was measured there"
+    )
     parser.add_argument("--explain", action="store_true", help="print the status at the end")
     parser.add_argument("-m", dest="module", action="store_true", help="run a module")
     parser.add_argument("program", help="the script, or the module's name with -m")
@@ -39,6 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
             strict=options.strict,
             compare=options.compare,
             keep_memory=False if options.return_memory else None,
+            tune=options.tune_file or options.tune,
         )
     except (TypeError, ValueError) as error:
         parser.error(str(error))

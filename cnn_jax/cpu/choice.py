@@ -1,5 +1,6 @@
 """What was chosen for one operation, and why."""
 
+import enum
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -7,6 +8,14 @@ import jax
 
 if TYPE_CHECKING:
     from cnn_jax.cpu.pooling_native import Plan
+
+
+class Place(enum.Enum):
+    """Where the lowered operation will run."""
+
+    HERE = "in this process, on one device"
+    PARTITIONED = "split over several devices by XLA's partitioner"
+    EXPORTED = "elsewhere, exported"
 
 
 class Choice(NamedTuple):
@@ -28,3 +37,8 @@ class Choice(NamedTuple):
 def stock(reason: str) -> Choice:
     """XLA's own kernel."""
     return Choice("stock XLA", reason, None)
+
+
+def elsewhere(place: Place) -> str | None:
+    """Why no call of the library can run in that place: it can't be split, nor be found there."""
+    return None if place is Place.HERE else f"it runs {place.value}"

@@ -11,6 +11,7 @@ from cnn_jax.cpu import convolution, dense, padded, pooling, program
 from cnn_jax.cpu.choose import POOLING, choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
+from cnn_jax.cpu.tuning import Tuner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +84,9 @@ def explain(function: Callable, *args, **kwargs) -> Explanation:
     """
     standing = current()
     kernels = standing.settings.kernels if standing else resolve().kernels
+    tuner = standing.tuner if standing else None
     jaxpr = jax.make_jaxpr(function)(*args, **kwargs)
-    return Explanation(tuple(_rows(jaxpr.jaxpr, 1, kernels)))
+    return Explanation(tuple(_rows(jaxpr.jaxpr, 1, kernels, tuner)))
 
 
 _NAMES = {
@@ -98,16 +100,16 @@ _NAMES = {
 }
 
 
-def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...]) -> Iterator[Row]:
+def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...], tuner: Tuner | None) -> Iterator[Row]:
     producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
     for equation in jaxpr.eqns:
         if _concerned(equation, kernels):
-            yield _row(equation, producers, times, kernels)
+            yield _row(equation, producers, times, kernels, tuner)
         inner_times = times
         if equation.primitive.name == "scan":
             inner_times *= equation.params["length"]
         for inner in _inner_jaxprs(equation.params):
-            yield from _rows(inner, inner_times, kernels)
+            yield from _rows(inner, inner_times, kernels, tuner)
 
 
 def _concerned(equation, kernels: tuple[str, ...]) -> bool:
@@ -116,14 +118,20 @@ def _concerned(equation, kernels: tuple[str, ...]) -> bool:
     return concerned(equation.primitive, avals_in, avals_out, equation.params, kernels)
 
 
-def _row(equation, producers, times: int, kernels: tuple[str, ...]) -> Row:
+def _row(equation, producers, times: int, kernels: tuple[str, ...], tuner: Tuner | None) -> Row:
     avals_in = [variable.aval for variable in equation.invars]
     avals_out = [variable.aval for variable in equation.outvars]
     order = None
     if equation.primitive in POOLING:
         order = program.order_in_memory(equation.invars[-1], producers)
     choice = choose(
-        equation.primitive, avals_in, avals_out, equation.params, kernels=kernels, order=order
+        equation.primitive,
+        avals_in,
+        avals_out,
+        equation.params,
+        kernels=kernels,
+        order=order,
+        tuner=tuner,
     )
     before = padded.in_program(equation, producers)
     if before is not None:

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +22,7 @@ from cnn_jax.cpu import (
     transposed,
 )
 from cnn_jax.cpu.settings import Settings, resolve
+from cnn_jax.cpu.tuning import Tuner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Installation:
     saved_rules: tuple[tuple[dict, Any, Any], ...]  # table, primitive and entry, None for none
     saved_uncacheable: frozenset
     memory: str  # "kept", "kept in part: why", "returned" or "returned: why"
+    tuner: Tuner | None
 
 
 _OF_PRODUCTS = (dense.PRIMITIVE, transposed.PRIMITIVE)
@@ -50,6 +54,7 @@ def install(
     strict: bool | None = None,
     compare: bool | None = None,
     keep_memory: bool | None = None,
+    tune: bool | str | os.PathLike[str] | None = None,
 ) -> None:
     """Give JAX's convolutions and poolings faster kernels on CPUs, in every library and program.
 
@@ -73,9 +78,15 @@ def install(
             so that large programs take longer to compile. On by default; off with False or
             `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc, and to be installed before JAX first computes,
             since it is then that XLA's threads begin; `status()` says whether it took.
+        tune: every kernel that can compute a convolution is timed as that is first compiled, XLA's
+            own among them, and the fastest is taken. That takes some tenths of a second for each
+            convolution, and results may differ in their last bits where another kernel is taken.
+            With the path of a `.jsonl` file what was measured is kept in it, and later processes on
+            such a machine choose the same at once (`CNN_JAX_CPU_TUNE=1`, or the path).
 
     Raises:
-        TypeError, ValueError: an argument or a variable is not one of those above.
+        TypeError, ValueError: an argument or a variable is not one of those above, or the file
+            holds something else; what was installed stands.
 
     Examples:
         >>> import cnn_jax.cpu
@@ -85,10 +96,13 @@ def install(
         >>> cnn_jax.cpu.uninstall()
     """
     global _current
-    settings = resolve(kernels, strict, compare, keep_memory)
+    settings = resolve(kernels, strict, compare, keep_memory, tune)
     with _lock:
         if _current is not None and _current.settings == settings:
             return
+        # What it refuses leaves everything as it was.
+        path = settings.tune if isinstance(settings.tune, Path) else None
+        tuner = Tuner(path) if settings.tune else None
         _remove()
         if settings.native:
             with contextlib.suppress(native_library.NativeLibraryError):
@@ -100,9 +114,9 @@ def install(
             # Equal equations of one module may stand inside and outside of shard_map, and next to
             # different ones, and must not share a lowered body.
             stock = private.stock_rule(primitive)
-            private.replace_rules(primitive, rules.rule(primitive, stock, settings))
+            private.replace_rules(primitive, rules.rule(primitive, stock, settings, tuner))
         kept = memory.keep() if settings.keep_memory else "returned"
-        _current = Installation(settings, saved, uncacheable, kept)
+        _current = Installation(settings, saved, uncacheable, kept, tuner)
         jax.clear_caches()
 
 
@@ -121,6 +135,7 @@ def installed(
     strict: bool | None = None,
     compare: bool | None = None,
     keep_memory: bool | None = None,
+    tune: bool | str | os.PathLike[str] | None = None,
 ) -> Iterator[None]:
     """Within the `with` block, `install()` with these arguments; after it, what stood before.
 
@@ -133,7 +148,7 @@ def installed(
         False
     """
     before = _current
-    install(kernels=kernels, strict=strict, compare=compare, keep_memory=keep_memory)
+    install(kernels=kernels, strict=strict, compare=compare, keep_memory=keep_memory, tune=tune)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
 _DIRECT, _WINOGRAD, _OUTER_PRODUCTS = 0, 1, 2
-_TYPES = {"float32": 0, "bfloat16": 1}
+TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
 
@@ -43,16 +43,22 @@ class Plan:
 
 
 def plan(convolution: Convolution) -> Plan | str:
-    """The call that computes a convolution, or the reason why there is none."""
-    made = _described(convolution)
+    """The call that computes a convolution, or why there is none that is known to be faster."""
+    made = possible(convolution)
+    if isinstance(made, str):
+        return made
+    return onednn_limits.slower(convolution, made.general) or made
+
+
+def possible(convolution: Convolution) -> Plan | str:
+    """The call that computes a convolution, however fast, or the reason why there is none."""
+    made = onednn_limits.wrong(convolution) or _described(convolution)
     if isinstance(made, str):
         return made
     reason = native_library.reason_against(made.configuration)
     if reason is not None:
         return reason
-    general = native_library.only_general(made.configuration)
-    slower = onednn_limits.slower(convolution, general)
-    return slower or dataclasses.replace(made, general=general)
+    return dataclasses.replace(made, general=native_library.only_general(made.configuration))
 
 
 def plan_by_winograd(convolution: Convolution) -> Plan | str:
@@ -115,7 +121,7 @@ def channels_of_result(configuration: Sequence[int]) -> int:
 
 
 def _described(c: Convolution) -> Plan | str:
-    if c.dtype not in _TYPES:
+    if c.dtype not in TYPES:
         return f"oneDNN's kernels are for float32 and bfloat16, not {c.dtype}"
     if c.empty:
         return "an array is empty"
@@ -279,7 +285,7 @@ def _plan(
         _KINDS[kind],
         _DIRECT,
         After.NOTHING,
-        _TYPES[c.dtype],
+        TYPES[c.dtype],
         c.rank,
         groups,
         batch,

@@ -21,13 +21,18 @@ _FEW_OUTPUTS, _VECTOR, _MANY_INPUTS = 4, 16, 16
 _SMALL_WINDOW, _SOME_WORK = 9, 2_000_000
 
 
+def wrong(c: Convolution) -> str | None:
+    """Why oneDNN's result would be wrong, or None."""
+    if c.dtype == "bfloat16" and c.batch_groups == c.batch > 1 and max(c.stride, default=1) > 1:
+        return "oneDNN's bfloat16 kernel for dilated depthwise kernel gradients is wrong"
+    return None
+
+
 def slower(c: Convolution, general: bool) -> str | None:
     """Why XLA's own kernel is to be preferred, or None.
 
     `general` is whether oneDNN has only the kernel that it uses where no other fits.
     """
-    if c.dtype == "bfloat16" and c.batch_groups == c.batch > 1 and max(c.stride) > 1:
-        return "oneDNN's bfloat16 kernel for dilated depthwise kernel gradients is wrong"
     # What takes something away XLA gets wrong, unless it is done first, and that is slow.
     if layout.negative(c):
         return None

@@ -14,6 +14,8 @@ class Status:
     `native` is the path of the native library, and `onednn` the version of the oneDNN that it
     calls; where one of them is None, `native_missing` or `onednn_missing` says why, and how to get
     it.
+    `tuned` is how many convolutions were timed so far, None where none is to be, and `tuned_in` the
+    file that keeps their times.
     `chosen` counts the kernels of all operations compiled since `install()`, by
     (primitive, kernel, reason).
     """
@@ -23,6 +25,8 @@ class Status:
     strict: bool
     compare: bool
     memory: str
+    tuned: int | None
+    tuned_in: str | None
     native: str | None
     onednn: str | None
     native_missing: str | None
@@ -48,6 +52,9 @@ class Status:
             rows.append(("fallbacks", "are errors"))
         if self.compare:
             rows.append(("results", "are compared with XLA's own"))
+        if self.tuned is not None:
+            where = f", kept in {self.tuned_in}" if self.tuned_in else ""
+            rows.append(("convolutions", f"are timed; {self.tuned} so far{where}"))
         for (primitive, kernel, reason), count in sorted(self.chosen.items()):
             rows.append((primitive, f"{count} x {kernel} ({reason})"))
         width = max(len(name) for name, _ in rows)
@@ -63,6 +70,7 @@ def status() -> Status:
         False
     """
     standing = current()
+    measurements = standing.tuner.measurements if standing and standing.tuner else None
     native, native_missing = _told(_load)
     onednn, onednn_missing = _told(native_library.onednn_version)
     return Status(
@@ -71,6 +79,10 @@ def status() -> Status:
         strict=standing.settings.strict if standing else False,
         compare=standing.settings.compare if standing else False,
         memory=standing.memory if standing else "returned",
+        tuned=None if measurements is None else len(measurements),
+        tuned_in=None
+        if measurements is None or measurements.path is None
+        else str(measurements.path),
         native=native,
         onednn=onednn,
         native_missing=native_missing,

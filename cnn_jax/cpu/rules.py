@@ -17,9 +17,10 @@ from cnn_jax.cpu import (
     reversal,
     transposed,
 )
-from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.choose import POOLING, Place, choose, concerned
+from cnn_jax.cpu.choice import Choice, Place
+from cnn_jax.cpu.choose import POOLING, choose, concerned
 from cnn_jax.cpu.settings import Settings
+from cnn_jax.cpu.tuning import Tuner
 
 # How often each kernel was chosen since `install()`, for `status()`.
 chosen: Counter[tuple[str, str, str]] = Counter()
@@ -29,13 +30,16 @@ class FallbackError(RuntimeError):
     """An operation got XLA's own kernel while `install(strict=True)` forbids it."""
 
 
-def rule(primitive, stock: Callable, settings: Settings) -> Callable:
+def rule(primitive, stock: Callable, settings: Settings, tuner: Tuner | None) -> Callable:
     """A lowering rule for the primitive: the chosen kernel, or the stock rule."""
 
     def lower(context, *operands, **params):
-        if not private.for_cpu_alone(context):
+        if not private.for_cpu_alone(context) or (tuner is not None and tuner.wants_stock):
             return stock(context, *operands, **params)
-        if not settings.compare and _place(context) is Place.HERE:
+        # What is only timed is neither counted nor checked.
+        timed = tuner is not None and tuner.is_timing
+        compared = settings.compare and not timed
+        if not compared and _place(context) is Place.HERE:
             taken = fused.lower(primitive, context, operands, params, settings.kernels)
             if primitive is transposed.PRIMITIVE:
                 taken = transposed.lower(context, *operands, **params)
@@ -46,15 +50,18 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
         avals = context.avals_in, context.avals_out
         if not concerned(primitive, *avals, params, settings.kernels):
             return stock(context, *operands, **params)
-        choice, inputs, avals_in = _choose(primitive, context, operands, params, settings)
-        chosen[(primitive.name, choice.kernel, choice.reason)] += 1
+        choice, inputs, avals_in = _choose(
+            primitive, context, operands, params, settings.kernels, tuner
+        )
+        if not timed:
+            chosen[(primitive.name, choice.kernel, choice.reason)] += 1
         if choice.build is None:
-            if settings.strict and primitive is not dense.PRIMITIVE:
+            if settings.strict and not timed and primitive is not dense.PRIMITIVE:
                 raise FallbackError(_refusal(primitive, context, choice))
             return stock(context, *operands, **params)
         build = mlir.lower_fun(choice.build, multiple_results=False)
         fast = build(context.replace(avals_in=avals_in), *inputs)
-        if settings.compare and choice.stock_is_right:
+        if compared and choice.stock_is_right:
             slow = stock(context.replace(tokens_out=None), *operands, **params)
             return compare.lower(primitive, choice, context, fast, slow)
         return fast
@@ -62,9 +69,9 @@ def rule(primitive, stock: Callable, settings: Settings) -> Callable:
     return lower
 
 
-def _choose(primitive, context, operands, params, settings: Settings):
+def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tuner: Tuner | None):
     """The kernel, its operands and their abstract values."""
-    place, kernels = _place(context), settings.kernels
+    place = _place(context)
     if primitive is dense.PRIMITIVE:
         operands, avals_in, params = transposed.before(operands, context.avals_in, params)
         return choose(primitive, avals_in, context.avals_out, params, place), operands, avals_in
@@ -90,6 +97,7 @@ def _choose(primitive, context, operands, params, settings: Settings):
         kernels,
         fixed=tuple(map(lowered.is_argument, operands)),
         order=lowered.order_in_memory(operands[-1]) if primitive in POOLING else None,
+        tuner=tuner,
     )
     avals_in = context.avals_in
     if choice.plan is not None and lowered.is_converted(operands[-1]):

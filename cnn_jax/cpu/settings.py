@@ -3,12 +3,14 @@
 import dataclasses
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
 FAMILIES = ("winograd", "outer", "onednn", "xla", "pooling", "dense")
 _NATIVE = frozenset({"winograd", "outer", "onednn", "pooling", "dense"})
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")
+_LINES = ".jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +21,7 @@ class Settings:
     strict: bool = False
     compare: bool = False
     keep_memory: bool = True
+    tune: bool | Path = False
 
     @property
     def native(self) -> bool:
@@ -31,12 +34,14 @@ def resolve(
     strict: bool | None = None,
     compare: bool | None = None,
     keep_memory: bool | None = None,
+    tune: bool | str | os.PathLike[str] | None = None,
 ) -> Settings:
     """Settings from arguments; what is None comes from the environment, else from the defaults.
 
     Raises:
-        TypeError: `kernels` is not a sequence of names.
-        ValueError: an unknown kernel family, or an environment variable that is not understood.
+        TypeError: `kernels` is not a sequence of names, or another argument of the wrong type.
+        ValueError: an unknown kernel family, another file than one of lines of JSON, or an
+            environment variable that is not understood.
 
     Examples:
         >>> resolve(kernels=["pooling"]).kernels
@@ -48,6 +53,7 @@ def resolve(
         strict=_switch(strict, "CNN_JAX_CPU_STRICT", defaults.strict),
         compare=_switch(compare, "CNN_JAX_CPU_COMPARE", defaults.compare),
         keep_memory=_switch(keep_memory, "CNN_JAX_CPU_KEEP_MEMORY", defaults.keep_memory),
+        tune=_switch_or_file(tune, "CNN_JAX_CPU_TUNE"),
     )
 
 
@@ -86,3 +92,21 @@ def _switch(given: bool | None, variable: str, default: bool) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ValueError(f"install: {variable} is {text!r}; it can be 1 or 0")
+
+
+def _switch_or_file(given: bool | str | os.PathLike[str] | None, variable: str) -> bool | Path:
+    name = given
+    if given is None:
+        text = os.environ.get(variable, "")
+        name = text if text.lower() not in (*_TRUE, *_FALSE) else text.lower() in _TRUE
+    if isinstance(name, bool):
+        return name
+    source = "tune" if given is not None else variable
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(f"install: {source} is True, False or the path of a file, not {name!r}")
+    path = Path(name).absolute()
+    if path.suffix != _LINES:
+        raise ValueError(
+            f"install: {source} is 1, 0 or a file whose name ends in {_LINES}, not {name!r}"
+        )
+    return path

@@ -18,7 +18,7 @@ import safetensors.numpy
 from flax import traverse_util
 
 from cnn_jax.export.files import check_free
-from cnn_jax.train.files import replacing
+from cnn_jax.files import replacing
 from cnn_jax.train.parameters import check_same_arrays
 
 _FORMAT, _DIGEST = "cnn_jax parameters 1", "sha256"

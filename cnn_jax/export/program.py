@@ -20,7 +20,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from cnn_jax.export.files import check_free
-from cnn_jax.train.files import replacing, write_json
+from cnn_jax.files import replacing, write_json
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 """The platforms that a program can be exported for."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from cnn_jax.train.files import replacing
+from cnn_jax.files import replacing
 
 
 def writable_folder(folder: str | Path) -> Path:

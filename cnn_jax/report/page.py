@@ -14,9 +14,9 @@ import matplotlib as mpl
 
 import cnn_jax
 from cnn_jax import plots
+from cnn_jax.files import read_json, read_lines, replacing
 from cnn_jax.plots.style import BLUE, FAINT, GRID, INK, ORANGE
 from cnn_jax.report.style import STYLE
-from cnn_jax.train.files import read_json, read_lines, replacing
 from cnn_jax.train.run import read_config
 
 # What the pictures of a run folder show, in the order of the page.

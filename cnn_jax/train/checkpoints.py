@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from cnn_jax.train.files import remove
+from cnn_jax.files import remove
 from cnn_jax.train.loop import Moment, Record
 from cnn_jax.train.parameters import DamagedError, load_notes, load_tree, save_tree
 from cnn_jax.train.state import State

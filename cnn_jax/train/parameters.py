@@ -20,7 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cnn_jax.train.files import read_json, remove, replacing, write_json
+from cnn_jax.files import read_json, remove, replacing, write_json
 
 _MANIFEST = "manifest.json"
 _NOTES = "notes.json"

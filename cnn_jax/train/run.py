@@ -22,10 +22,7 @@ import jax
 import numpy as np
 
 from cnn_jax.data import Normalisation
-from cnn_jax.layers import Layer
-from cnn_jax.train.checkpoints import Checkpoints
-from cnn_jax.train.classifier import classifier
-from cnn_jax.train.files import (
+from cnn_jax.files import (
     append_line,
     read_json,
     read_lines,
@@ -34,6 +31,9 @@ from cnn_jax.train.files import (
     write_json,
     write_lines,
 )
+from cnn_jax.layers import Layer
+from cnn_jax.train.checkpoints import Checkpoints
+from cnn_jax.train.classifier import classifier
 from cnn_jax.train.named import make_model
 from cnn_jax.train.parameters import load_tree, save_tree
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cnn_jax as cnn
-from cnn_jax.train import files
+from cnn_jax import files
 
 CONFIG = {
     "model": {"name": "small", "classes": 2},

@@ -1,0 +1,158 @@
+"""Which kernel a convolution gets: by rules of its shape, or by timing all of them."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from cnn_jax.cpu import (
+    channels,
+    convolution,
+    native_library,
+    onednn,
+    onednn_limits,
+    outer_products,
+    sums,
+    winograd,
+    xla_convolution,
+    xla_faults,
+)
+from cnn_jax.cpu.choice import Choice, Place, elsewhere, stock
+from cnn_jax.cpu.convolution import Convolution
+from cnn_jax.cpu.tuning import Candidate, Tuner
+
+_ONEDNN, _WIDENED = "oneDNN", "widened, then chosen again"
+_WIDE = jnp.dtype("float32")
+
+
+class _Method(NamedTuple):
+    """A method of our own: its name, where it is known to win, and its call."""
+
+    kernel: str
+    wins: Callable[[Convolution], bool]
+    plan: Callable[[Convolution], onednn.Plan | str]
+
+
+# In this order.
+_METHODS = {
+    "winograd": _Method("Winograd", winograd.wins, onednn.plan_by_winograd),
+    "outer": _Method("outer products", outer_products.wins, onednn.plan_by_outer_products),
+}
+
+
+def choose(
+    avals_in,
+    avals_out,
+    params,
+    place: Place,
+    kernels: tuple[str, ...],
+    fixed: tuple[bool, ...],
+    tuner: Tuner | None,
+) -> Choice:
+    """The kernel for one convolution; see `choose.choose`."""
+    lhs, rhs = avals_in
+    (out,) = avals_out
+    described = convolution.describe(lhs, rhs, out, params)
+    widened = functools.partial(_widened, out.dtype, params)
+    if lhs.dtype == rhs.dtype == out.dtype:
+        choice = _first_that_applies(described, place, kernels, fixed)
+        reason = onednn_limits.faster_in_float32(described)
+        if choice.kernel == _ONEDNN and reason is not None:
+            choice = Choice(_WIDENED, reason, widened)
+        if tuner is not None and place is Place.HERE and described.dtype in onednn.TYPES:
+            moved = channels.last(described, fixed)
+            candidates = _candidates(described, moved, params, kernels, widened)
+            choice = tuner.fastest(described, moved, choice, candidates)
+    elif lhs.dtype == rhs.dtype and out.dtype == _WIDE and lhs.dtype.name in sums.HALF:
+        choice = Choice(_WIDENED, "the result is to be float32", widened)
+    else:
+        choice = stock(f"its types differ: {lhs.dtype} and {rhs.dtype} to {out.dtype}")
+    fault = xla_faults.fault(described)
+    if choice.build is not None or fault is None:
+        return choice
+    build = functools.partial(
+        xla_faults.written_out,
+        described,
+        precision=params["precision"],
+        preferred_element_type=params["preferred_element_type"],
+    )
+    return Choice("padded, then chosen again", fault, build, stock_is_right=False)
+
+
+def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
+    lhs, rhs = lax.convert_element_type(lhs, _WIDE), lax.convert_element_type(rhs, _WIDE)
+    params = {**params, "preferred_element_type": _WIDE}
+    return lax.convert_element_type(lax.conv_general_dilated_p.bind(lhs, rhs, **params), dtype)
+
+
+def _first_that_applies(
+    described: Convolution, place: Place, kernels: tuple[str, ...], fixed: tuple[bool, ...]
+) -> Choice:
+    moved = channels.last(described, fixed)
+    for family, method in _METHODS.items():
+        if family in kernels and method.wins(described):
+            made = _native_plan(method.plan, moved.convolution, place)
+            if isinstance(made, onednn.Plan):
+                return _native(method.kernel, moved, made)
+    made = "the onednn kernels are switched off"
+    if "onednn" in kernels:
+        made = _native_plan(onednn.plan, moved.convolution, place)
+    native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
+    # Plain operations run anywhere.
+    plain = stock("the xla kernels are switched off")
+    if "xla" in kernels:
+        plain = xla_convolution.choose(described)
+    choices = [native, plain]
+    if xla_convolution.beats_onednn(described, isinstance(made, onednn.Plan) and made.general):
+        choices.reverse()
+    for choice in choices:
+        if choice.build is not None:
+            return choice
+    return stock("; ".join(choice.reason for choice in choices))
+
+
+def _candidates(
+    described: Convolution,
+    moved: channels.Moved,
+    params,
+    kernels: tuple[str, ...],
+    widened: Callable[[jax.Array, jax.Array], jax.Array],
+) -> list[Candidate]:
+    """Every kernel that can compute it, whether or not it is known to win."""
+    plans = {family: (method.kernel, method.plan) for family, method in _METHODS.items()}
+    found = []
+    for family, (kernel, plan) in {**plans, "onednn": (_ONEDNN, onednn.possible)}.items():
+        made = _native_plan(plan, moved.convolution, Place.HERE) if family in kernels else family
+        if isinstance(made, onednn.Plan):
+            # XLA leaves out most of the transpositions around it.
+            call = onednn.call(moved.convolution, made)
+            found.append(Candidate(_native(kernel, moved, made), call, moved.convolution))
+    plain = xla_convolution.choose(described) if "xla" in kernels else stock("switched off")
+    if plain.build is not None:
+        found.append(Candidate(plain, plain.build, described))
+    if described.dtype != _WIDE:
+        found.append(Candidate(Choice(_WIDENED, "", widened), widened, described))
+    if xla_faults.fault(described) is None:
+        convolve = functools.partial(lax.conv_general_dilated_p.bind, **params)
+        found.append(Candidate(stock(""), convolve, described))
+    return found
+
+
+def _native_plan(
+    plan: Callable[[Convolution], onednn.Plan | str], described: Convolution, place: Place
+) -> onednn.Plan | str:
+    reason = elsewhere(place)
+    if reason is not None:
+        return reason
+    try:
+        return plan(described)
+    except native_library.NativeLibraryError:
+        return native_library.MISSING
+
+
+def _native(kernel: str, moved: channels.Moved, made: onednn.Plan) -> Choice:
+    call = moved.around(onednn.call(moved.convolution, made))
+    return Choice(kernel, moved.convolution.kind.value, call)

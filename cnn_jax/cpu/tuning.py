@@ -1,0 +1,142 @@
+"""Times the kernels that can compute a convolution, once for each, as a program is compiled."""
+
+import contextlib
+import dataclasses
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from cnn_jax.cpu.channels import Moved
+from cnn_jax.cpu.choice import Choice
+from cnn_jax.cpu.convolution import Convolution
+from cnn_jax.cpu.measurements import Measurements, Seconds
+
+# Each kernel has its turn in each round, so that what else the machine does hits all alike.
+_ROUNDS, _TURN = 9, 2e-3  # seconds
+# So many times the fastest one's time need not be measured further.
+_HOPELESS = 3
+# What is known to be fast gives way to what is faster than by noise.
+_CLEARLY = 0.95
+
+Runs = dict[str, Callable[[], None]]
+
+
+class Candidate(NamedTuple):
+    """A kernel, and the function and the convolution that stand for it when it is timed."""
+
+    choice: Choice
+    function: Callable[[jax.Array, jax.Array], jax.Array]
+    convolution: Convolution
+
+
+class Tuner:
+    """Finds the fastest kernel for each convolution by timing, and remembers it."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Without a file, nothing is measured yet; see `Measurements`."""
+        self.measurements = Measurements(path)
+        self._lock = threading.Lock()
+        self._thread = threading.local()
+
+    @property
+    def is_timing(self) -> bool:
+        """Whether this thread lowers a program that is to be timed alone."""
+        return getattr(self._thread, "timing", False)
+
+    @property
+    def wants_stock(self) -> bool:
+        """Whether that is to time XLA's own kernel."""
+        return getattr(self._thread, "stock", False)
+
+    def fastest(
+        self,
+        convolution: Convolution,
+        moved: Moved,
+        usual: Choice,
+        candidates: Sequence[Candidate],
+    ) -> Choice:
+        """The fastest candidate; the usual choice, unless another one is clearly faster."""
+        choices = {candidate.choice.kernel: candidate.choice for candidate in candidates}
+        if len(choices) < 2:
+            return usual
+        measured = {
+            "convolution": dataclasses.asdict(convolution),
+            "channels moved": [moved.left, moved.right, moved.result],
+            "kernels": list(choices),
+        }
+        # A candidate may be made of other convolutions, which are timed while it is prepared.
+        with contextlib.nullcontext() if self.is_timing else self._lock:
+            seconds = self.measurements.get(measured)
+            if seconds is None:
+                seconds = _time(self._prepared(candidates))
+                self.measurements.add(measured, seconds)
+        best = min(seconds, key=seconds.__getitem__)
+        if usual.kernel in seconds and seconds[best] > _CLEARLY * seconds[usual.kernel]:
+            best = usual.kernel
+        return choices[best]._replace(reason=_told(best, seconds))
+
+    def _prepared(self, candidates: Sequence[Candidate]) -> Runs:
+        # A new thread has none of the contexts that this program may be lowered in.
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(self._prepare, candidates).result()
+
+    def _prepare(self, candidates: Sequence[Candidate]) -> Runs:
+        self._thread.timing = True
+        device = jax.local_devices(backend="cpu")[0]
+        runs: Runs = {}
+        for choice, function, convolution in candidates:
+            arrays = [
+                jax.device_put(np.full(shape, 0.5, convolution.dtype), device)
+                for shape in (convolution.lhs_shape, convolution.rhs_shape)
+            ]
+            self._thread.stock = choice.build is None
+            compiled = jax.jit(function).lower(*arrays).compile()
+            runs[choice.kernel] = _runner(compiled, arrays)
+        return runs
+
+
+def _runner(compiled, arrays: Sequence[jax.Array]) -> Callable[[], None]:
+    return lambda: compiled(*arrays).block_until_ready()
+
+
+def _time(runs: Runs) -> Seconds:
+    """Seconds that each takes, of those that may be the fastest."""
+    first: dict[str, float] = {}
+    for name, run in runs.items():
+        run()
+        first[name] = _seconds(run, 0)
+    hopeless = _HOPELESS * min(first.values())
+    contenders = {name: run for name, run in runs.items() if first[name] <= hopeless}
+    turns: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(_ROUNDS):
+        for name, run in contenders.items():
+            turns[name].append(_seconds(run, _TURN))
+    return {name: statistics.median(seconds) for name, seconds in turns.items()}
+
+
+def _seconds(run: Callable[[], None], least: float) -> float:
+    """The seconds of one run, on average over as many as fill that time."""
+    started = time.perf_counter()
+    for times in range(1, 1_000_000):
+        run()
+        passed = time.perf_counter() - started
+        if passed >= least:
+            return passed / times
+    return least
+
+
+def _told(best: str, times: Seconds) -> str:
+    others = [f"{name} {_milliseconds(t)}" for name, t in times.items() if name != best]
+    told = f"timed: {_milliseconds(times[best])}"
+    return f"{told} ({', '.join(others)})" if others else f"{told}, others far more"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms"
