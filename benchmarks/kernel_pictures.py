@@ -7,11 +7,17 @@ from matplotlib.figure import Figure
 
 from benchmarks import kernels, pictures
 from benchmarks.layer import Layer
-from benchmarks.pictures import BLUE, FAINT, GREEN, INK, ORANGE, RED, TEAL
+from benchmarks.pictures import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, TEAL
 from benchmarks.report import Report
 from benchmarks.statistics import paired_ratio
 
-_COLOURS = {"stock": ORANGE, "cpu": BLUE, "torch": GREEN, "cpu, memory returned": TEAL}
+_COLOURS = {
+    "stock": ORANGE,
+    "cpu": BLUE,
+    "cpu, tuned": PURPLE,
+    "torch": GREEN,
+    "cpu, memory returned": TEAL,
+}
 _MARKERS = {
     "forward": "o",
     "input gradient": "<",

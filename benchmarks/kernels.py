@@ -159,18 +159,20 @@ def findings(rows: list[Row]) -> dict[str, Any]:
     }
     timed = {(row.case, row.contender): row for row in rows if row.timed}
     lost = []
-    for other, most in ((STOCK, _MOST_TO_STOCK), (TORCH, _MOST_TO_TORCH)):
-        ratios = []
-        for (case, contender), row in timed.items():
-            if contender != INSTALLED or (case, other) not in timed:
-                continue
-            ratio = paired_ratio(row.samples, timed[case, other].samples)
-            ratios.append(ratio.value)
-            if ratio.value > most and ratio.clear:
-                lost.append({"case": case, "to": other, "ratio": round(ratio.value, 2)})
-        if ratios:
-            found[f"{INSTALLED} / {other}, geometric mean"] = round(geometric_mean(ratios), 3)
-            found[f"{INSTALLED} / {other}, largest"] = round(max(ratios), 3)
+    for mine in (INSTALLED, TUNED):
+        for other, most in ((STOCK, _MOST_TO_STOCK), (TORCH, _MOST_TO_TORCH)):
+            ratios = []
+            for (case, contender), row in timed.items():
+                if contender != mine or (case, other) not in timed:
+                    continue
+                ratio = paired_ratio(row.samples, timed[case, other].samples)
+                ratios.append(ratio.value)
+                if ratio.value > most and ratio.clear:
+                    value = round(ratio.value, 2)
+                    lost.append({"case": case, "by": mine, "to": other, "ratio": value})
+            if ratios:
+                found[f"{mine} / {other}, geometric mean"] = round(geometric_mean(ratios), 3)
+                found[f"{mine} / {other}, largest"] = round(max(ratios), 3)
     found["lost"] = sorted(lost, key=lambda loss: -loss["ratio"])
     return found
 
@@ -187,9 +189,10 @@ def tables(report: Report) -> list[Table]:
             summary.add_row(name, f"{value:g}")
     made.append(summary)
     if report.findings.get("lost"):
-        lost = Table("case", "slower than", "times", title="where the installed kernels lose")
+        title = "where the installed kernels lose"
+        lost = Table("case", "contender", "slower than", "times", title=title)
         for loss in report.findings["lost"]:
-            lost.add_row(loss["case"], loss["to"], f"{loss['ratio']:.2f}")
+            lost.add_row(loss["case"], loss["by"], loss["to"], f"{loss['ratio']:.2f}")
         made.append(lost)
     return made
 

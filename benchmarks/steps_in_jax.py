@@ -28,8 +28,8 @@ Model = tuple[Any, Step, Infer]
 def prepare(case: Mapping[str, Any], library: str, cpu: str | None = None) -> Job:
     """Prepare a step or an inference.
 
-    `cpu` is None for JAX's own kernels, "keep" for `cnn_jax.cpu.install()`, and "return" for the
-    same without the allocator option.
+    `cpu` is None for JAX's own kernels, "keep" for `cnn_jax.cpu.install()`, "return" for the same
+    without the allocator option, and "tune" for kernels that are timed as they are compiled.
     """
     install(cpu)
     described = network(case["network"], **case.get("sizes", {}))

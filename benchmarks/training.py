@@ -30,6 +30,7 @@ _KEEP_MEMORY = {
 CONTENDERS = (
     Contender("cnn_jax", _JAX, {"library": "cnn_jax"}),
     Contender("cnn_jax+cpu", _JAX, {"library": "cnn_jax", "cpu": "keep"}),
+    Contender("cnn_jax+cpu, tuned", _JAX, {"library": "cnn_jax", "cpu": "tune"}),
     Contender("cnn_jax+cpu, memory returned", _JAX, {"library": "cnn_jax", "cpu": "return"}),
     Contender("flax", _JAX, {"library": "flax"}),
     Contender("flax+cpu", _JAX, {"library": "flax", "cpu": "keep"}),

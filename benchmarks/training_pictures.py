@@ -16,6 +16,7 @@ _LOOKS: dict[str, dict[str, Any]] = {
     "equinox": {"color": ORANGE, "marker": "s", "markerfacecolor": "white"},
     "haiku": {"color": ORANGE, "marker": "v", "markerfacecolor": "white"},
     "cnn_jax+cpu": {"color": BLUE, "marker": "o", "markersize": 9},
+    "cnn_jax+cpu, tuned": {"color": BLUE, "marker": "D"},
     "cnn_jax+cpu, memory returned": {"color": TEAL, "marker": "D"},
     "flax+cpu": {"color": BLUE, "marker": "^", "markerfacecolor": "white"},
     "equinox+cpu": {"color": BLUE, "marker": "s", "markerfacecolor": "white"},

@@ -46,6 +46,8 @@ def load() -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
     except OSError as error:
         raise NativeLibraryError(f"{path} can't be loaded: {error}") from error
+    if not hasattr(library, "cnn_jax_format"):
+        raise NativeLibraryError(f"{path} is not the native library of cnn_jax")
     if library.cnn_jax_format() != FORMAT:
         raise NativeLibraryError(f"{path} is of another version of cnn_jax: install it again")
     for supported in (library.cnn_jax_convolution_supported, library.cnn_jax_product_supported):
@@ -166,6 +168,9 @@ def _load_onednn() -> ctypes.CDLL:
                 library = ctypes.CDLL(path)
             except OSError as error:
                 failures.append(str(error))
+                continue
+            if not hasattr(library, "dnnl_version"):
+                failures.append(f"{path} is not oneDNN")
                 continue
             version = _version_of(library)
             if version[0] == 3:

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from numpy.random import mtrand
 
 from cnn_jax import cpu
 from cnn_jax.cpu import native_library
@@ -106,6 +107,17 @@ def test_a_named_library_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("CNN_JAX_NATIVE", "/nowhere/library.so")
     missing = "CNN_JAX_NATIVE names /nowhere/library.so, which is not a file"
     assert cpu.status().native_missing == missing
+
+
+def test_other_libraries_are_told_from_those_that_are_needed(native, monkeypatch):
+    another = mtrand.__file__
+    monkeypatch.setenv("CNN_JAX_ONEDNN", another)
+    monkeypatch.setattr(native_library, "_load_onednn", native_library._load_onednn.__wrapped__)
+    assert f"({another} is not oneDNN)" in (cpu.status().onednn_missing or "")
+    monkeypatch.undo()
+    monkeypatch.setenv("CNN_JAX_NATIVE", another)
+    monkeypatch.setattr(native_library, "load", native_library.load.__wrapped__)
+    assert cpu.status().native_missing == f"{another} is not the native library of cnn_jax"
 
 
 _PROGRAM = """

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "convolution.h"
-#include "dnnl.hpp"
 #include "host_threads.h"
+#include "onednn.h"
 #include "pooling.h"
 #include "primitives.h"
 #include "product.h"

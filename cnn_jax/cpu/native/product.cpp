@@ -7,7 +7,7 @@
 #include <tuple>
 #include <utility>
 
-#include "dnnl.hpp"
+#include "onednn.h"
 #include "primitives.h"
 #include "store.h"
 #include "threads.h"

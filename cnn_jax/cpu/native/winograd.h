@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "configuration.h"
-#include "dnnl.hpp"
+#include "onednn.h"
 
 namespace cnn_jax {
 
