@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--return-memory", action="store_true", help="give freed memory back to the system"
     )
     parser.add_argument(
-        "--tune", action="store_true", default=None, help="time the kernels for each convolution"
+        "--tune", action="store_true", default=None, help="time the kernels for each operation"
     )
     parser.add_argument(
         "--tune-file", metavar="FILE.jsonl", help="the same, and keep what was measured there"

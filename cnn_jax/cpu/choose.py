@@ -42,7 +42,7 @@ def choose(
 
     A convolution's operands are `fixed` that lie in memory already as they are given. What is
     pooled lies in memory in that `order`, if that is known to be another one than its own. A
-    `tuner` times the kernels for a convolution instead.
+    `tuner` times the kernels for a convolution that runs here instead.
     """
     sizes = [size for aval in (*avals_in, *avals_out) for size in aval.shape]
     if not all(isinstance(size, int) for size in sizes):

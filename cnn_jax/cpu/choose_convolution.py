@@ -1,5 +1,6 @@
 """Which kernel a convolution gets: by rules of its shape, or by timing all of them."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import NamedTuple
@@ -62,10 +63,14 @@ def choose(
         reason = onednn_limits.faster_in_float32(described)
         if choice.kernel == _ONEDNN and reason is not None:
             choice = Choice(_WIDENED, reason, widened)
-        if tuner is not None and place is Place.HERE and described.dtype in onednn.TYPES:
+        if tuner is not None and described.dtype in onednn.TYPES:
             moved = channels.last(described, fixed)
             candidates = _candidates(described, moved, params, kernels, widened)
-            choice = tuner.fastest(described, moved, choice, candidates)
+            operation = {
+                "convolution": dataclasses.asdict(described),
+                "channels moved": [moved.left, moved.right, moved.result],
+            }
+            choice = tuner.fastest(operation, choice, candidates)
     elif lhs.dtype == rhs.dtype and out.dtype == _WIDE and lhs.dtype.name in sums.HALF:
         choice = Choice(_WIDENED, "the result is to be float32", widened)
     else:
@@ -129,16 +134,23 @@ def _candidates(
         if isinstance(made, onednn.Plan):
             # XLA leaves out most of the transpositions around it.
             call = onednn.call(moved.convolution, made)
-            found.append(Candidate(_native(kernel, moved, made), call, moved.convolution))
+            operands = _operands(moved.convolution)
+            found.append(Candidate(_native(kernel, moved, made), call, operands))
+    operands = _operands(described)
     plain = xla_convolution.choose(described) if "xla" in kernels else stock("switched off")
     if plain.build is not None:
-        found.append(Candidate(plain, plain.build, described))
+        found.append(Candidate(plain, plain.build, operands))
     if described.dtype != _WIDE:
-        found.append(Candidate(Choice(_WIDENED, "", widened), widened, described))
+        found.append(Candidate(Choice(_WIDENED, "", widened), widened, operands))
     if xla_faults.fault(described) is None:
         convolve = functools.partial(lax.conv_general_dilated_p.bind, **params)
-        found.append(Candidate(stock(""), convolve, described))
+        found.append(Candidate(stock(""), convolve, operands))
     return found
+
+
+def _operands(described: Convolution) -> list[jax.ShapeDtypeStruct]:
+    shapes = described.lhs_shape, described.rhs_shape
+    return [jax.ShapeDtypeStruct(shape, described.dtype) for shape in shapes]
 
 
 def _native_plan(

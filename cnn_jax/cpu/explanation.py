@@ -7,7 +7,7 @@ import jax
 from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from cnn_jax.cpu import convolution, dense, padded, pooling, program
+from cnn_jax.cpu import choose_pooling, convolution, dense, padded, pooling, program
 from cnn_jax.cpu.choose import POOLING, choose, concerned
 from cnn_jax.cpu.installation import current
 from cnn_jax.cpu.settings import resolve
@@ -157,6 +157,10 @@ def _row(equation, producers, times: int, kernels: tuple[str, ...], tuner: Tuner
         )
         if choice.plan is not None:
             avals_in = [*avals_in[:-1], given]
+    elif equation.primitive in POOLING:
+        choice = choose_pooling.timed(
+            equation.primitive, avals_in, equation.params, choice, order, tuner
+        )
     name, flops = _named(equation, avals_in, avals_out)
     inputs = " * ".join(_shape(aval) for aval in avals_in)
     shapes = f"{inputs} -> {', '.join(_shape(aval) for aval in avals_out)}"

@@ -78,11 +78,12 @@ def install(
             so that large programs take longer to compile. On by default; off with False or
             `CNN_JAX_CPU_KEEP_MEMORY=0`. Needs glibc, and to be installed before JAX first computes,
             since it is then that XLA's threads begin; `status()` says whether it took.
-        tune: every kernel that can compute a convolution is timed as that is first compiled, XLA's
-            own among them, and the fastest is taken. That takes some tenths of a second for each
-            convolution, and results may differ in their last bits where another kernel is taken.
-            With the path of a `.jsonl` file what was measured is kept in it, and later processes on
-            such a machine choose the same at once (`CNN_JAX_CPU_TUNE=1`, or the path).
+        tune: the kernels for a convolution, or for a pooling that is computed alone, are timed as
+            it is first compiled, XLA's own among them, and the fastest is taken. That takes some
+            tenths of a second for each, and results may differ in their last bits where another
+            kernel is taken. With the path of a `.jsonl` file what was measured is kept in it, and
+            later processes on such a machine choose the same at once (`CNN_JAX_CPU_TUNE=1`, or the
+            path).
 
     Raises:
         TypeError, ValueError: an argument or a variable is not one of those above, or the file

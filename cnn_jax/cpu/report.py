@@ -14,8 +14,8 @@ class Status:
     `native` is the path of the native library, and `onednn` the version of the oneDNN that it
     calls; where one of them is None, `native_missing` or `onednn_missing` says why, and how to get
     it.
-    `tuned` is how many convolutions were timed so far, None where none is to be, and `tuned_in` the
-    file that keeps their times.
+    `tuned` is for how many operations kernels were timed, None where none are to be, and `tuned_in`
+    the file that keeps their times.
     `chosen` counts the kernels of all operations compiled since `install()`, by
     (primitive, kernel, reason).
     """
@@ -54,7 +54,7 @@ class Status:
             rows.append(("results", "are compared with XLA's own"))
         if self.tuned is not None:
             where = f", kept in {self.tuned_in}" if self.tuned_in else ""
-            rows.append(("convolutions", f"are timed; {self.tuned} so far{where}"))
+            rows.append(("kernels", f"are timed; for {self.tuned} operations so far{where}"))
         for (primitive, kernel, reason), count in sorted(self.chosen.items()):
             rows.append((primitive, f"{count} x {kernel} ({reason})"))
         width = max(len(name) for name, _ in rows)

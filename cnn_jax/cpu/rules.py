@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import (
+    choose_pooling,
     compare,
     dense,
     fused,
@@ -72,6 +73,8 @@ def rule(primitive, stock: Callable, settings: Settings, tuner: Tuner | None) ->
 def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tuner: Tuner | None):
     """The kernel, its operands and their abstract values."""
     place = _place(context)
+    if place is not Place.HERE:
+        tuner = None
     if primitive is dense.PRIMITIVE:
         operands, avals_in, params = transposed.before(operands, context.avals_in, params)
         return choose(primitive, avals_in, context.avals_out, params, place), operands, avals_in
@@ -88,18 +91,19 @@ def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tune
         )
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
+    avals_in = context.avals_in
+    order = lowered.order_in_memory(operands[-1]) if primitive in POOLING else None
     choice = choose(
         primitive,
-        context.avals_in,
+        avals_in,
         context.avals_out,
         params,
         place,
         kernels,
         fixed=tuple(map(lowered.is_argument, operands)),
-        order=lowered.order_in_memory(operands[-1]) if primitive in POOLING else None,
+        order=order,
         tuner=tuner,
     )
-    avals_in = context.avals_in
     if choice.plan is not None and lowered.is_converted(operands[-1]):
         narrow = lowered.before_widening(operands[-1])
         choice = pooling.of_converted(
@@ -108,7 +112,13 @@ def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tune
         if choice.plan is not None:
             operands = [*operands[:-1], narrow]
             avals_in = [*avals_in[:-1], avals_in[-1].update(dtype=jnp.dtype("bfloat16"))]
-    return fused.with_what_comes_before(operands, avals_in, context.avals_out[0].dtype, choice)
+    alone = choice
+    choice, operands, avals_in = fused.with_what_comes_before(
+        operands, avals_in, context.avals_out[0].dtype, choice
+    )
+    if choice is alone and avals_in is context.avals_in and primitive in POOLING:
+        choice = choose_pooling.timed(primitive, avals_in, params, choice, order, tuner)
+    return choice, operands, avals_in
 
 
 def _place(context) -> Place:

@@ -1,21 +1,18 @@
-"""Times the kernels that can compute a convolution, once for each, as a program is compiled."""
+"""Times the kernels for an operation, once for each operation, as a program is compiled."""
 
 import contextlib
-import dataclasses
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from cnn_jax.cpu.channels import Moved
 from cnn_jax.cpu.choice import Choice
-from cnn_jax.cpu.convolution import Convolution
 from cnn_jax.cpu.measurements import Measurements, Seconds
 
 # Each kernel has its turn in each round, so that what else the machine does hits all alike.
@@ -28,16 +25,30 @@ _CLEARLY = 0.95
 Runs = dict[str, Callable[[], None]]
 
 
+class Array(Protocol):
+    """What is known of an operand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+        ...
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Its type."""
+        ...
+
+
 class Candidate(NamedTuple):
-    """A kernel, and the function and the convolution that stand for it when it is timed."""
+    """A kernel, and the function and operands that stand for it when it is timed."""
 
     choice: Choice
-    function: Callable[[jax.Array, jax.Array], jax.Array]
-    convolution: Convolution
+    function: Callable[..., jax.Array]
+    operands: Sequence[Array]
 
 
 class Tuner:
-    """Finds the fastest kernel for each convolution by timing, and remembers it."""
+    """Finds the fastest kernel for each operation by timing, and remembers it."""
 
     def __init__(self, path: Path | None = None) -> None:
         """Without a file, nothing is measured yet; see `Measurements`."""
@@ -56,21 +67,16 @@ class Tuner:
         return getattr(self._thread, "stock", False)
 
     def fastest(
-        self,
-        convolution: Convolution,
-        moved: Moved,
-        usual: Choice,
-        candidates: Sequence[Candidate],
+        self, operation: Mapping[str, Any], usual: Choice, candidates: Sequence[Candidate]
     ) -> Choice:
-        """The fastest candidate; the usual choice, unless another one is clearly faster."""
+        """The fastest candidate; the usual choice, unless another one is clearly faster.
+
+        `operation` tells what they compute from all else.
+        """
         choices = {candidate.choice.kernel: candidate.choice for candidate in candidates}
         if len(choices) < 2:
             return usual
-        measured = {
-            "convolution": dataclasses.asdict(convolution),
-            "channels moved": [moved.left, moved.right, moved.result],
-            "kernels": list(choices),
-        }
+        measured = {**operation, "kernels": list(choices)}
         # A candidate may be made of other convolutions, which are timed while it is prepared.
         with contextlib.nullcontext() if self.is_timing else self._lock:
             seconds = self.measurements.get(measured)
@@ -91,15 +97,18 @@ class Tuner:
         self._thread.timing = True
         device = jax.local_devices(backend="cpu")[0]
         runs: Runs = {}
-        for choice, function, convolution in candidates:
-            arrays = [
-                jax.device_put(np.full(shape, 0.5, convolution.dtype), device)
-                for shape in (convolution.lhs_shape, convolution.rhs_shape)
-            ]
+        for choice, function, operands in candidates:
+            arrays = [jax.device_put(_filled(operand), device) for operand in operands]
             self._thread.stock = choice.build is None
             compiled = jax.jit(function).lower(*arrays).compile()
             runs[choice.kernel] = _runner(compiled, arrays)
         return runs
+
+
+def _filled(operand: Array) -> np.ndarray:
+    """Numbers from 0 to 1, not all the same."""
+    numbers = np.linspace(0, 1, 251, dtype=np.float32).astype(operand.dtype)
+    return np.resize(numbers, operand.shape)
 
 
 def _runner(compiled, arrays: Sequence[jax.Array]) -> Callable[[], None]:

@@ -95,6 +95,51 @@ def test_only_the_families_that_may_be_used_are_timed(native, timed):
     assert asked == [["oneDNN", "stock XLA"]]
 
 
+def pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "VALID")
+
+
+def test_poolings_are_timed_too_with_their_gradients(native, timed):
+    seconds, asked = timed
+
+    def loss(x):
+        return jnp.sum(jnp.sin(pool(x)))
+
+    expected = jax.jit(jax.grad(loss))(X)
+    for kernel in ("native windows", "slices", "first-match mask", "stock XLA"):
+        seconds.clear()
+        seconds[kernel] = 1e-3
+        with cpu.installed(keep_memory=False, tune=True):
+            got = jax.jit(jax.grad(loss))(X)
+            kernels = kernels_of(jax.grad(loss), X)
+            counted = {kernel for _, kernel, _ in cpu.status().chosen}
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+        assert kernel in kernels
+        assert set(kernels) == counted
+    assert asked[:2] == [
+        ["native windows", "slices", "stock XLA"],
+        ["native windows", "first-match mask", "stock XLA"],
+    ]
+
+
+def test_a_pooling_with_a_bias_and_a_relu_before_it_is_not_timed(native, timed):
+    seconds, asked = timed
+    seconds["stock XLA"] = 1e-9
+
+    def layer(x, kernel, bias):
+        return pool(jax.nn.relu(correlate(x, kernel) + bias))
+
+    # Large enough for the three to be computed in one pass.
+    x, bias = jnp.tile(X, (4, 2, 2, 1)), jnp.ones((1, 1, 1, 16))
+    expected = jax.jit(layer)(x, KERNEL, bias)
+    with cpu.installed(keep_memory=False, tune=True, kernels=["pooling"]):
+        got = jax.jit(layer)(x, KERNEL, bias)
+        chosen = {kernel for name, kernel, _ in cpu.status().chosen if "window" in name}
+    assert chosen == {"native windows"}
+    assert asked == []
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 CONVOLUTIONS = st.fixed_dictionaries(
     {
         "rank": st.integers(1, 3),
@@ -194,7 +239,7 @@ def test_real_times_are_measured_within_any_program(native):
         np.testing.assert_allclose(mine, true, rtol=1e-4, atol=1e-4)
     assert status.tuned
     assert all("timed: " in reason for _, _, reason in status.chosen)
-    assert f"are timed; {status.tuned} so far" in str(status)
+    assert f"are timed; for {status.tuned} operations so far" in str(status)
 
 
 def test_threads_that_compile_at_once_choose_alike(native, timed):
