@@ -65,7 +65,8 @@ def explain(function: Callable, *args, **kwargs) -> Explanation:
     Sums of half-precision numbers, which are taken in float32, are listed too, and the products of
     matrices that oneDNN is to compute: those of wide layers.
 
-    The function is traced, not run; arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
+    The function is traced, not run, though kernels that `install(tune=...)` asks to be timed are
+    timed here if they have not been. Arguments may be arrays or `jax.ShapeDtypeStruct`s. The kernels
     are those of the standing installation, or of `install()`'s defaults where there is none, for
     a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a gradient
     is told from the order of its axes, as JAX's differentiation leaves them; under "why" stands
