@@ -66,7 +66,9 @@ def gather(tangents: jax.Array, operand: jax.Array, window: Window, *, largest: 
     """Take each window's tangent from the window's first best element.
 
     As in XLA's rule padding is passed over, and elements no better than the identity of the
-    maximum or minimum give a zero.
+    maximum or minimum give a zero. The first is that in the array's order, as it is to `scatter`;
+    where there is padding XLA's rule for tangents goes through a window in another order than its
+    rule for gradients.
     """
     wins = lax.ge if largest else lax.le
     identity = lowest(operand.dtype, largest)
