@@ -68,9 +68,9 @@ def explain(function: Callable, *args, **kwargs) -> Explanation:
     The function is traced, not run, though kernels that `install(tune=...)` asks to be timed are
     timed here if they have not been. Arguments may be arrays or `jax.ShapeDtypeStruct`s. The
     kernels are those of the standing installation, or of `install()`'s defaults where there is
-    none, for a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a gradient
-    is told from the order of its axes, as JAX's differentiation leaves them; under "why" stands
-    the one of oneDNN's three operations that computes it, which `vmap` can make another one.
+    none, for a program on one device. FLOPs count a multiply-add as two. Whether a convolution is a
+    gradient is told from the order of its axes, as JAX's differentiation leaves them; under "why"
+    stands the one of oneDNN's three operations that computes it, which `vmap` can make another one.
     Whether a bias and a ReLU, or the mask of a gradient, go into a convolution's own call is not
     told: that is decided as the program is lowered, by what uses the convolution's result.
 

@@ -17,8 +17,9 @@ from cnn_jax.cpu.measurements import Measurements, Seconds
 
 # Each kernel has its turn in each round, so that what else the machine does hits all alike.
 _ROUNDS, _TURN = 9, 2e-3  # seconds
-# So many times the fastest one's time need not be measured further.
-_HOPELESS = 3
+# Before that, each is run so often, or for so long: what takes so many times as long as the fastest
+# is not timed further.
+_RUNS, _PATIENCE, _HOPELESS = 10, 20e-3, 3
 # What is known to be fast gives way to what is faster than by noise.
 _CLEARLY = 0.95
 
@@ -117,18 +118,21 @@ def _runner(compiled, arrays: Sequence[jax.Array]) -> Callable[[], None]:
 
 def _time(runs: Runs) -> Seconds:
     """Seconds that each takes, of those that may be the fastest."""
-    seconds: Seconds = {}
-    for name, run in runs.items():
-        # The first run of a process does more than compute.
-        seconds[name] = _seconds(run, 0)
-        if seconds[name] <= _HOPELESS**2 * min(seconds.values()):
-            seconds[name] = _seconds(run, 0)
-    most = _HOPELESS * min(seconds.values())
-    turns: dict[str, list[float]] = {name: [] for name in runs if seconds[name] <= most}
+    least = {name: _least(run) for name, run in runs.items()}
+    most = _HOPELESS * min(least.values())
+    turns: dict[str, list[float]] = {name: [] for name in runs if least[name] <= most}
     for _ in range(_ROUNDS):
         for name, times in turns.items():
             times.append(_seconds(runs[name], _TURN))
     return {name: statistics.median(times) for name, times in turns.items()}
+
+
+def _least(run: Callable[[], None]) -> float:
+    """The shortest of a few runs, the first of which does more than compute."""
+    started, seconds = time.perf_counter(), []
+    while len(seconds) < _RUNS and time.perf_counter() - started < _PATIENCE:
+        seconds.append(_seconds(run, 0))
+    return min(seconds)
 
 
 def _seconds(run: Callable[[], None], least: float) -> float:
