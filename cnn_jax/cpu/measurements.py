@@ -75,10 +75,13 @@ def _is_understood(line: Any) -> bool:
     types = {"machine": str, "measured": dict, "seconds": dict}
     if not isinstance(line, dict) or line.keys() != types.keys():
         return False
-    seconds = line["seconds"]
+    if not all(isinstance(line[name], expected) for name, expected in types.items()):
+        return False
+    seconds, kernels = line["seconds"], line["measured"].get("kernels")
     return (
-        all(isinstance(line[name], expected) for name, expected in types.items())
+        isinstance(kernels, list)
         and len(seconds) > 0
+        and all(kernel in kernels for kernel in seconds)
         and all(isinstance(time, float) and time > 0 for time in seconds.values())
     )
 

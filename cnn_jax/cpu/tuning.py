@@ -97,12 +97,18 @@ class Tuner:
     def _prepare(self, candidates: Sequence[Candidate]) -> Runs:
         self._thread.timing = True
         device = jax.local_devices(backend="cpu")[0]
+        arrays: dict[tuple[int, tuple[int, ...], str], jax.Array] = {}
         runs: Runs = {}
         for choice, function, operands in candidates:
-            arrays = [jax.device_put(_filled(operand), device) for operand in operands]
+            given = []
+            for place, operand in enumerate(operands):
+                key = place, tuple(operand.shape), operand.dtype.name
+                if key not in arrays:
+                    arrays[key] = jax.device_put(_filled(operand), device)
+                given.append(arrays[key])
             self._thread.stock = choice.build is None
-            compiled = jax.jit(function).lower(*arrays).compile()
-            runs[choice.kernel] = _runner(compiled, arrays)
+            compiled = jax.jit(function).lower(*given).compile()
+            runs[choice.kernel] = _runner(compiled, given)
         return runs
 
 
@@ -137,13 +143,13 @@ def _least(run: Callable[[], None]) -> float:
 
 def _seconds(run: Callable[[], None], least: float) -> float:
     """The seconds of one run, on average over as many as fill that time."""
-    started = time.perf_counter()
-    for times in range(1, 1_000_000):
+    started, times = time.perf_counter(), 0
+    while True:
         run()
+        times += 1
         passed = time.perf_counter() - started
         if passed >= least:
             return passed / times
-    return least
 
 
 def _told(best: str, times: Seconds) -> str:

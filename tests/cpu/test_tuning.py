@@ -304,9 +304,16 @@ def test_times_are_kept_in_a_file(native, timed, tmp_path):
     assert len(path.read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    "text", ["1,2\n", "[]\n", '{"machine": "a", "measured": {}, "seconds": {"oneDNN": -1.0}}\n']
-)
+OTHERS = {
+    "no JSON": "1,2",
+    "another file": "[]",
+    "no kernels": '{"machine": "a", "measured": {}, "seconds": {"b": 1.0}}',
+    "not the kernel's": '{"machine": "a", "measured": {"kernels": ["c"]}, "seconds": {"b": 1.0}}',
+    "no time": '{"machine": "a", "measured": {"kernels": ["b"]}, "seconds": {"b": -1.0}}',
+}
+
+
+@pytest.mark.parametrize("text", OTHERS.values(), ids=OTHERS)
 def test_a_file_of_something_else_is_refused_and_left(tmp_path, text):
     path = tmp_path / "mine.jsonl"
     path.write_text(text)
