@@ -2,6 +2,8 @@
 
 import importlib.util
 
+from cnn_jax.commands.errors import asked_for
+
 
 def install_kernels(wanted: bool = True) -> str:
     """Install the CPU kernels where they exist and are wanted; say in a line what will run."""
@@ -11,7 +13,9 @@ def install_kernels(wanted: bool = True) -> str:
         return "XLA's own (cnn_jax.cpu is not installed)"
     from cnn_jax import cpu
 
-    cpu.install()  # before JAX starts its threads, which asking for the backend does
+    # Before JAX starts its threads, which asking for the backend does.
+    with asked_for():
+        cpu.install()
 
     import jax
 

@@ -54,7 +54,7 @@ class Status:
             rows.append(("results", "are compared with XLA's own"))
         if self.tuned is not None:
             where = f", kept in {self.tuned_in}" if self.tuned_in else ""
-            rows.append(("kernels", f"are timed; for {self.tuned} operations so far{where}"))
+            rows.append(("kernels", f"are timed{where}; operations so far: {self.tuned}"))
         for (primitive, kernel, reason), count in sorted(self.chosen.items()):
             rows.append((primitive, f"{count} x {kernel} ({reason})"))
         width = max(len(name) for name, _ in rows)

@@ -264,6 +264,13 @@ def test_ctrl_c_keeps_what_was_learned(tmp_path, capsys, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_a_wrong_variable_for_the_kernels_is_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CNN_JAX_CPU_TUNE", "sometimes")
+    said = complaint(capsys, ["train", "--out", str(tmp_path / "run")], 2)
+    assert said.startswith("install: CNN_JAX_CPU_TUNE is 1, 0 or a file whose name ends in .jsonl")
+    assert names(tmp_path) == []
+
+
 def test_info_names_versions_and_devices(capsys):
     assert cli.main(["info", "--no-cpu-kernels"]) == 0
     text = capsys.readouterr().out
