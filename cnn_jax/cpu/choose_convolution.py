@@ -128,9 +128,10 @@ def _candidates(
 ) -> list[Candidate]:
     """Every kernel that can compute it, whether or not it is known to win."""
     plans = {family: (method.kernel, method.plan) for family, method in _METHODS.items()}
+    plans["onednn"] = (_ONEDNN, onednn.possible)
     found = []
-    for family, (kernel, plan) in {**plans, "onednn": (_ONEDNN, onednn.possible)}.items():
-        made = _native_plan(plan, moved.convolution, Place.HERE) if family in kernels else family
+    for kernel, plan in (plans[family] for family in plans if family in kernels):
+        made = _native_plan(plan, moved.convolution, Place.HERE)
         if isinstance(made, onednn.Plan):
             # XLA leaves out most of the transpositions around it.
             call = onednn.call(moved.convolution, made)

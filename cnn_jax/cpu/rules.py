@@ -104,6 +104,7 @@ def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tune
         order=order,
         tuner=tuner,
     )
+    alone = choice
     if choice.plan is not None and lowered.is_converted(operands[-1]):
         narrow = lowered.before_widening(operands[-1])
         choice = pooling.of_converted(
@@ -112,11 +113,10 @@ def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tune
         if choice.plan is not None:
             operands = [*operands[:-1], narrow]
             avals_in = [*avals_in[:-1], avals_in[-1].update(dtype=jnp.dtype("bfloat16"))]
-    alone = choice
     choice, operands, avals_in = fused.with_what_comes_before(
         operands, avals_in, context.avals_out[0].dtype, choice
     )
-    if choice is alone and avals_in is context.avals_in and primitive in POOLING:
+    if choice is alone and primitive in POOLING:
         choice = choose_pooling.timed(primitive, avals_in, params, choice, order, tuner)
     return choice, operands, avals_in
 

@@ -140,6 +140,21 @@ def test_a_pooling_with_a_bias_and_a_relu_before_it_is_not_timed(native, timed):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_pooling_of_what_was_converted_is_not_timed(native, timed):
+    _, asked = timed
+
+    def widened(x):
+        return pool(x.astype(jnp.float32))
+
+    x = X.astype(jnp.float16)
+    with cpu.installed(keep_memory=False, tune=True):
+        got = jax.jit(widened)(x)
+        chosen = {kernel for _, kernel, _ in cpu.status().chosen}
+        assert set(kernels_of(widened, x)) == chosen
+    assert asked == []
+    np.testing.assert_array_equal(got, jax.jit(widened)(x))
+
+
 CONVOLUTIONS = st.fixed_dictionaries(
     {
         "rank": st.integers(1, 3),
