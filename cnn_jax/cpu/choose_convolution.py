@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -12,6 +13,7 @@ from jax import lax
 from cnn_jax.cpu import (
     channels,
     convolution,
+    implicit_product,
     native_library,
     onednn,
     onednn_limits,
@@ -30,17 +32,18 @@ _WIDE = jnp.dtype("float32")
 
 
 class _Method(NamedTuple):
-    """A method of our own: its name, where it is known to win, and its call."""
+    """A method of our own: its name, the module that knows where it wins, and its call."""
 
     kernel: str
-    wins: Callable[[Convolution], bool]
+    rules: ModuleType
     plan: Callable[[Convolution], onednn.Plan | str]
 
 
 # In this order.
 _METHODS = {
-    "winograd": _Method("Winograd", winograd.wins, onednn.plan_by_winograd),
-    "outer": _Method("outer products", outer_products.wins, onednn.plan_by_outer_products),
+    "winograd": _Method("Winograd", winograd, onednn.plan_by_winograd),
+    "outer": _Method("outer products", outer_products, onednn.plan_by_outer_products),
+    "implicit": _Method("implicit product", implicit_product, onednn.plan_by_implicit_product),
 }
 
 
@@ -97,14 +100,25 @@ def _first_that_applies(
     described: Convolution, place: Place, kernels: tuple[str, ...], fixed: tuple[bool, ...]
 ) -> Choice:
     moved = channels.last(described, fixed)
-    for family, method in _METHODS.items():
-        if family in kernels and method.wins(described):
+
+    def by(family: str) -> Choice | None:
+        method = _METHODS[family]
+        made = "switched off"
+        if family in kernels:
             made = _native_plan(method.plan, moved.convolution, place)
-            if isinstance(made, onednn.Plan):
-                return _native(method.kernel, moved, made)
+        return None if isinstance(made, str) else _native(method.kernel, moved, made)
+
+    for family, method in _METHODS.items():
+        choice = by(family) if method.rules.wins(described) else None
+        if choice is not None:
+            return choice
     made = "the onednn kernels are switched off"
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)
+    slow = isinstance(made, str) or made.general
+    choice = by("implicit") if slow and implicit_product.helps(described) else None
+    if choice is not None:
+        return choice
     native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")

@@ -13,7 +13,7 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
-_DIRECT, _WINOGRAD, _OUTER_PRODUCTS = 0, 1, 2
+_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT = 0, 1, 2, 3
 TYPES = {"float32": 0, "bfloat16": 1}
 
 _NARROW = 4
@@ -69,6 +69,11 @@ def plan_by_winograd(convolution: Convolution) -> Plan | str:
 def plan_by_outer_products(convolution: Convolution) -> Plan | str:
     """The call that computes it as a sum of outer products, or the reason why there is none."""
     return _plan_by(_OUTER_PRODUCTS, convolution)
+
+
+def plan_by_implicit_product(convolution: Convolution) -> Plan | str:
+    """The call that computes it as an implicit matrix product, or the reason why there is none."""
+    return _plan_by(_IMPLICIT_PRODUCT, convolution)
 
 
 def _plan_by(method: int, convolution: Convolution) -> Plan | str:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-FAMILIES = ("winograd", "outer", "onednn", "xla", "pooling", "dense")
-_NATIVE = frozenset({"winograd", "outer", "onednn", "pooling", "dense"})
+FAMILIES = ("winograd", "outer", "implicit", "onednn", "xla", "pooling", "dense")
+_NATIVE = frozenset({"winograd", "outer", "implicit", "onednn", "pooling", "dense"})
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")

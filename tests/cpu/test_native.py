@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 import re
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from cnn_jax import cpu
 from cnn_jax.cpu import native_library
 
 FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = range(3)
-DIRECT, WINOGRAD, OUTER_PRODUCTS = range(3)
+METHODS = DIRECT, WINOGRAD, OUTER_PRODUCTS, IMPLICIT_PRODUCT = range(4)
 DTYPES = (jnp.float32, jnp.bfloat16)
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
 
@@ -97,12 +98,13 @@ def _strides(shape: tuple[int, ...], order: tuple[int, ...]) -> tuple[int, ...]:
 
 
 @st.composite
-def configurations(draw, methods=(DIRECT, WINOGRAD, OUTER_PRODUCTS)) -> Configuration:
+def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     """Hostile ones among them: most of those the library must refuse."""
     method = draw(st.sampled_from(methods))
     # The other methods compute little else than what is drawn for them.
     suited = method != DIRECT and draw(st.integers(0, 7)) > 0
     usual, outer = suited and method == WINOGRAD, suited and method == OUTER_PRODUCTS
+    implicit = suited and method == IMPLICIT_PRODUCT
     rank = 2 if usual else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
 
     def sizes(*choices: int) -> tuple[int, ...]:
@@ -111,13 +113,13 @@ def configurations(draw, methods=(DIRECT, WINOGRAD, OUTER_PRODUCTS)) -> Configur
     def layout(*fixed: int) -> tuple[int, ...]:
         axes = range(len(fixed) + rank)
         channels_last = (*[a for a in axes if a not in fixed[1:]], *fixed[1:])
-        if outer:
+        if outer or (implicit and len(fixed) == 2):
             return channels_last
         return draw(
             st.sampled_from([channels_last, tuple(axes)]) | st.permutations(axes).map(tuple)
         )
 
-    groups = 1 if suited else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
+    groups = 1 if usual or outer else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
     per_group = st.sampled_from([1, 1, 2, 3, 4, 8, 16, 17, 1000])
     input = sizes(1, 2, 3, 5, 7, 8, 13) if draw(st.integers(0, 15)) else sizes(0, 1, 5)
     window, stride = sizes(1, 2, 3, 3, 5), sizes(1, 1, 2, 3, 9)
@@ -137,10 +139,11 @@ def configurations(draw, methods=(DIRECT, WINOGRAD, OUTER_PRODUCTS)) -> Configur
         (n + a + b - r) // s + 1
         for n, a, b, r, s in zip(input, low, high, reach, stride, strict=True)
     )
+    kinds = [FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT]
+    if outer or implicit:
+        kinds = kinds[2:] if outer else kinds[:2]
     made = Configuration(
-        kind=KERNEL_GRADIENT
-        if outer
-        else draw(st.sampled_from([FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT])),
+        kind=draw(st.sampled_from(kinds)),
         method=method,
         dtype=0 if suited else draw(st.integers(0, 1)),
         groups=groups,
@@ -219,7 +222,7 @@ def check_against_numpy(c: Configuration, seed: int) -> None:
     np.testing.assert_array_equal(mine[reached], expected.astype(dtype)[reached])
 
 
-@pytest.mark.parametrize("method", [DIRECT, WINOGRAD, OUTER_PRODUCTS])
+@pytest.mark.parametrize("method", METHODS)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_drawn_configurations_are_computed_or_refused(method, data, seed):
     c = data.draw(configurations([method]))

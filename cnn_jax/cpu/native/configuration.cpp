@@ -7,7 +7,7 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 6;
+constexpr int64_t kFormat = 7;
 constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
@@ -134,7 +134,7 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
   const int64_t after = reader.next();
   const int64_t type = reader.next();
   const int64_t rank = reader.next();
-  if (kind < 0 || kind > 2 || method < 0 || method > 2 || after < 0 || after > 2 || type < 0 ||
+  if (kind < 0 || kind > 2 || method < 0 || method > 3 || after < 0 || after > 2 || type < 0 ||
       type > 1 || rank < 1 || rank > 3) {
     *why = "unknown kind, method, epilogue, type or rank";
     return false;

@@ -8,7 +8,7 @@
 namespace cnn_jax {
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
-enum class Method : int64_t { kDirect = 0, kWinograd = 1, kOuterProducts = 2 };
+enum class Method : int64_t { kDirect = 0, kWinograd = 1, kOuterProducts = 2, kImplicitProduct = 3 };
 
 // What is computed of the result: the positive part of it and a bias, or of a gradient what a ReLU
 // lets through, and the sums of that over all but the channels.

@@ -3,6 +3,7 @@
 #include <exception>
 
 #include "epilogue.h"
+#include "implicit_product.h"
 #include "kernel_gradient.h"
 #include "placement.h"
 #include "prepared.h"
@@ -43,6 +44,10 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
       refuse_outer_products(configuration);
       return Support::kOwn;
     }
+    if (configuration.method == Method::kImplicitProduct) {
+      refuse_implicit_product(configuration);
+      return Support::kOwn;
+    }
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
@@ -63,6 +68,9 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
   }
   if (configuration.method == Method::kOuterProducts) {
     return run_outer_products(configuration, arrays);
+  }
+  if (configuration.method == Method::kImplicitProduct) {
+    return run_implicit_product(configuration, arrays, for_each);
   }
   const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);

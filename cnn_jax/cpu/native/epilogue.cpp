@@ -5,6 +5,7 @@
 #include <memory>
 #include <thread>
 
+#include "implicit_product.h"
 #include "placement.h"
 #include "pooling_windows.h"
 #include "prepared.h"
@@ -221,6 +222,28 @@ void run_winograd(const std::vector<int64_t>& numbers, const Configuration& c,
   finish.add_up(arrays.sums);
 }
 
+// Throws dnnl::error where pixels aren't computed one after the other with all of their channels.
+void refuse_out_of_order(const Configuration& c) {
+  refuse_implicit_product(c);
+  const bool forward = c.kind == Kind::kForward;
+  const auto& sizes = forward ? c.output : c.input;
+  const auto& strides = forward ? c.destination_strides : c.source_strides;
+  bool in_order = c.groups == 1 && implicit_product_pieces(c) >= kFewestParts;
+  int64_t expected = c.channels_of_result();
+  for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis]) {
+    in_order &= sizes[axis] == 1 || strides[axis + 2] == expected;
+    in_order &= forward || c.stride[axis] == 1;
+  }
+  in_order &= c.batch == 1 || strides[0] == expected;
+  if (!in_order) refuse("pixels are not computed one after the other");
+}
+
+void run_implicit(const Configuration& c, const Arrays& arrays, const ForEach& for_each) {
+  Finish finish(c, arrays, implicit_product_pieces(c));
+  run_implicit_product(c, arrays, for_each, std::ref(finish));
+  finish.add_up(arrays.sums);
+}
+
 void refuse_others(const Configuration& c) {
   if (c.kind == Kind::kKernelGradient || c.method == Method::kOuterProducts) {
     refuse("only convolutions and their input gradients have an epilogue");
@@ -236,6 +259,8 @@ void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c
     const int threads = threads_for(c.work());
     const ThreadCount count(threads);
     winograd_of(numbers, c, threads);
+  } else if (c.method == Method::kImplicitProduct) {
+    refuse_out_of_order(c);
   } else {
     cut(numbers, c);
   }
@@ -245,6 +270,10 @@ void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration&
                        const Arrays& arrays, const ForEach& for_each) {
   refuse_others(c);
   if (c.method == Method::kWinograd) return run_winograd(numbers, c, arrays);
+  if (c.method == Method::kImplicitProduct) {
+    refuse_out_of_order(c);
+    return run_implicit(c, arrays, for_each);
+  }
   run_cut(numbers, c, arrays, for_each);
 }
 

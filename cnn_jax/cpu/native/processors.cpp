@@ -1,5 +1,6 @@
 #include "outer_products.h"
 #include "pooling_windows.h"
+#include "row_products.h"
 
 namespace cnn_jax {
 
@@ -9,6 +10,7 @@ extern const WindowLoops any_processor;
 extern const WindowLoops x86_64_v3;
 extern const WindowLoops x86_64_v4;
 extern const OuterProductLoops outer_products_x86_64_v4;  // from outer_products.cpp
+extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
 #endif
 
 namespace {
@@ -41,6 +43,14 @@ const OuterProductLoops* outer_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
   static const bool v4 = level() == Level::kV4;
   if (v4) return &outer_products_x86_64_v4;
+#endif
+  return nullptr;
+}
+
+const RowProductLoops* row_product_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  static const bool v4 = level() == Level::kV4;
+  if (v4) return &row_products_x86_64_v4;
 #endif
   return nullptr;
 }

@@ -1,0 +1,75 @@
+"""Convolutions and input gradients as a matrix product of the windows with the kernel.
+
+No window is copied: the product takes its rows of channels from the picture where they lie, from
+positions all over it. So short rows, strides and dilations cost nothing, where oneDNN's kernels
+work along a row, and copy windows for what they have no kernel for. Where channels are few on one
+side, the vectors are along the other.
+"""
+
+from cnn_jax.cpu.convolution import Convolution, Kind
+
+_VECTOR = 16
+
+# Measured: with fewer inputs to a group finding the rows takes longer than their products. Of a
+# gradient with a stride oneDNN looks for places in gaps, which takes it longer still.
+_FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 4
+# A vector of outputs or less oneDNN computes as fast, but of many inputs.
+_MANY_INPUTS = 32
+# So few outputs leave its vectors empty; ours are of inputs then.
+_FEW_OUTPUTS, _INPUTS_FOR_EACH = 4, 8
+# Along longer rows oneDNN's kernels are as fast, or faster.
+_SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
+# So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
+_LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
+# Instead of a slow kernel it may have few of one kind of channels.
+_FEW_INPUTS, _MANY_OUTPUTS = 4, 64
+
+
+def wins(convolution: Convolution) -> bool:
+    """Whether the method applies, and is faster than the kernels that oneDNN has of its own."""
+    c = convolution
+    if not _applies(c):
+        return False
+    inputs, outputs = _in_group(c)
+    strided = max(*c.stride, *c.lhs_dilation) > 1
+    single = max(c.window) == 1
+    if single and not strided:
+        return False
+    few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_FOR_EACH * outputs)
+    if few and not single:
+        return True
+    if strided and c.kind is Kind.FORWARD:
+        least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
+        return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
+    if strided:
+        least = _FEWEST_INPUTS_OF_GRADIENT
+        return inputs >= least and outputs > _VECTOR and c.input[-1] <= _SHORT_GRADIENT_ROW
+    if c.rank != 2 or inputs < _FEWEST_INPUTS or outputs < _VECTOR:
+        return False
+    return c.output[-1] <= _SHORT_ROW or _LEAST_WORK <= c.flops // 2 < _MOST_WORK
+
+
+def helps(convolution: Convolution) -> bool:
+    """Whether it is faster where oneDNN has a slow kernel or none."""
+    c = convolution
+    if not _applies(c):
+        return False
+    inputs, outputs = _in_group(c)
+    # A window that covers the picture meets padding for the most part.
+    beyond = sum(w > n for w, n in zip(c.window, c.input, strict=True))
+    product = max(*c.window, *c.stride, *c.lhs_dilation) == 1
+    return (inputs >= _FEW_INPUTS or outputs >= _MANY_OUTPUTS) and beyond < 2 and not product
+
+
+def _applies(c: Convolution) -> bool:
+    return (
+        c.dtype == "float32"
+        and c.kind is not Kind.KERNEL_GRADIENT
+        and c.batch_groups == 1
+        and not c.empty
+        and 1 <= c.rank <= 3
+    )
+
+
+def _in_group(c: Convolution) -> tuple[int, int]:
+    return c.in_channels // c.feature_groups, c.out_channels // c.feature_groups

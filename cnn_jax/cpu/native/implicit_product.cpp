@@ -1,0 +1,260 @@
+#include "implicit_product.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "primitives.h"
+#include "tile_rows.h"
+#include "workspace.h"
+
+namespace cnn_jax {
+namespace {
+
+constexpr int64_t kInCache = 128 << 10;  // numbers of the kernel that are used again and again
+constexpr int64_t kMostPositions = 240;  // of a piece of work
+constexpr int64_t kPieces = 8;           // at least, if they can be had
+constexpr int64_t kTurned = 16;          // rows of a matrix that are packed together
+constexpr int64_t kWorthThreads = 5'000'000;  // multiply-adds, on XLA's threads
+constexpr int64_t kMostParts = 64;       // beyond, the work is not in the products
+constexpr int64_t kOfRowsMore = 5, kOfColumnsLess = 4;
+
+// Which takes fewer vectors. Those along a row are added up to one number in the end.
+Along shorter(const Correlation& c) {
+  const int64_t of_columns = c.length * divided_up(c.columns, kVector);
+  const int64_t of_rows = c.columns * divided_up(c.length, kVector);
+  return kOfRowsMore * of_rows < kOfColumnsLess * of_columns ? Along::kRow : Along::kColumns;
+}
+
+// The kernel as [group, block of columns, element of the window, matrix as it is multiplied], each
+// block some vectors, or some columns, wide.
+class PackedKernel {
+ public:
+  PackedKernel(const Configuration& c, const Correlation& correlation)
+      : along(shorter(correlation)),
+        correlation_(correlation),
+        elements_(correlation.window[0] * correlation.window[1] * correlation.window[2]) {
+    const bool forward = c.kind == Kind::kForward;
+    group_stride_ = c.weights_strides[0];
+    length_stride_ = c.weights_strides[forward ? 2 : 1];
+    column_stride_ = c.weights_strides[forward ? 1 : 2];
+    const size_t missing = 3 - c.window.size();
+    for (size_t axis = 0; axis < 3; ++axis) {
+      strides_[axis] = axis < missing ? 0 : c.weights_strides[3 + axis - missing];
+    }
+    const bool by_columns = along == Along::kColumns;
+    unit_ = by_columns ? kVector : 1;
+    padded_ = by_columns ? length() : divided_up(length(), kVector) * kVector;
+    const int64_t units = divided_up(correlation.columns, unit_);
+    blocks_ = divided_up(units, kMostWide);
+    for (int64_t block = 0; block <= blocks_; ++block) starts_.push_back(block * units / blocks_);
+  }
+
+  int64_t size() const { return correlation_.groups * elements_ * padded_columns() * padded_; }
+  int64_t matrices() const { return correlation_.groups * elements_; }
+  int64_t blocks() const { return blocks_; }
+  int64_t first_column(int64_t block) const { return starts_[block] * unit_; }
+  int wide(int64_t block) const { return static_cast<int>(starts_[block + 1] - starts_[block]); }
+  int widest() const { return wide(blocks_ - 1); }
+  int64_t widest_matrix() const { return widest() * unit_ * padded_; }
+
+  // Those of a block without what fills its last vector.
+  int64_t columns(int64_t block) const {
+    return std::min(wide(block) * unit_, correlation_.columns - first_column(block));
+  }
+
+  // Where the block of a matrix stands.
+  int64_t place(int64_t group, int64_t block, int64_t element) const {
+    const int64_t before = elements_ * first_column(block) + element * wide(block) * unit_;
+    return (group * elements_ * padded_columns() + before) * padded_;
+  }
+
+  // Packs one of the matrices.
+  void pack(const float* kernel, int64_t matrix, float* packed) const {
+    const int64_t element = matrix % elements_, group = matrix / elements_;
+    const int64_t* const window = correlation_.window;
+    const float* const from = kernel + group * group_stride_ +
+                              element / (window[1] * window[2]) * strides_[0] +
+                              element / window[2] % window[1] * strides_[1] +
+                              element % window[2] * strides_[2];
+    for (int64_t block = 0; block < blocks_; ++block) {
+      float* const to = packed + place(group, block, element);
+      const float* const first = from + first_column(block) * column_stride_;
+      if (along == Along::kRow) {
+        copy_columns(first, block, to);
+        continue;
+      }
+      for (int64_t begin = 0; begin < length(); begin += kTurned) {
+        copy_rows(first, begin, std::min(length(), begin + kTurned), block, to);
+      }
+    }
+  }
+
+  const Along along;
+
+ private:
+  int64_t length() const { return correlation_.length; }
+  int64_t padded_columns() const { return starts_.back() * unit_; }
+
+  void copy_rows(const float* from, int64_t begin, int64_t end, int64_t block, float* to) const {
+    const int64_t count = columns(block), all = wide(block) * kVector;
+    if (column_stride_ == 1) {
+      for (int64_t k = begin; k < end; ++k) std::copy_n(from + k * length_stride_, count, to + k * all);
+    } else {
+      for (int64_t j = 0; j < count; ++j) {
+        const float* const column = from + j * column_stride_;
+        for (int64_t k = begin; k < end; ++k) to[k * all + j] = column[k * length_stride_];
+      }
+    }
+    for (int64_t k = begin; k < end; ++k) std::fill_n(to + k * all + count, all - count, 0.0f);
+  }
+
+  void copy_columns(const float* from, int64_t block, float* to) const {
+    for (int64_t j = 0; j < columns(block); ++j, to += padded_) {
+      for (int64_t k = 0; k < length(); ++k) to[k] = from[j * column_stride_ + k * length_stride_];
+      std::fill_n(to + length(), padded_ - length(), 0.0f);
+    }
+  }
+
+  const Correlation& correlation_;
+  const int64_t elements_;
+  int64_t strides_[3], group_stride_, length_stride_, column_stride_;
+  int64_t unit_, padded_;        // columns of one, and the length with what fills a vector
+  std::vector<int64_t> starts_;  // of the blocks, in vectors or columns
+  int64_t blocks_;
+};
+
+// Positions [begin, end) of a part.
+struct Piece {
+  const Part* part;
+  int64_t group, begin, end;
+};
+
+// How the positions are shared out doesn't depend on the number of threads, so that sums of them are
+// the same with any.
+std::vector<Piece> pieces_of(const std::vector<Part>& parts, int64_t groups, int64_t least) {
+  int64_t all = 0;
+  for (const Part& part : parts) all += part.positions * groups;
+  const int64_t most = std::clamp(divided_up(all, kPieces), least, std::max(least, kMostPositions));
+  std::vector<Piece> pieces;
+  for (const Part& part : parts) {
+    const int64_t cuts = divided_up(part.positions, most);
+    for (int64_t group = 0; group < groups; ++group) {
+      for (int64_t cut = 0; cut < cuts; ++cut) {
+        pieces.push_back({&part, group, cut * part.positions / cuts,
+                          (cut + 1) * part.positions / cuts});
+      }
+    }
+  }
+  return pieces;
+}
+
+class ImplicitProduct {
+ public:
+  ImplicitProduct(const Correlation& correlation, const PackedKernel& kernel,
+                  const RowProductLoops& loops)
+      : correlation_(correlation),
+        kernel_(kernel),
+        loops_(loops),
+        nothing_(static_cast<size_t>(correlation.length)) {}
+
+  // Some blocks of columns at once, and of the window as many elements as leave the matrices in the
+  // cache while the tiles of the piece pass.
+  void run(const Piece& piece, const float* given, const float* packed, float* result) const {
+    const auto elements = static_cast<int64_t>(piece.part->elements.size());
+    const int64_t block = kernel_.widest_matrix();
+    const int64_t wide = std::clamp<int64_t>(kInCache / block / std::max<int64_t>(1, elements), 1,
+                                             kernel_.blocks());
+    const int64_t deep = std::max<int64_t>(1, kInCache / (block * wide));
+    const int64_t turns = std::max<int64_t>(1, divided_up(elements, deep));
+    const int64_t rows = loops_.most_rows(kernel_.widest());
+    const int64_t positions = piece.end - piece.begin, tiles = divided_up(positions, rows);
+    TileRows tile(correlation_, loops_, nothing_.data(), divided_up(elements, turns));
+    std::vector<const float*> matrices;
+    for (int64_t first = 0; first < kernel_.blocks(); first += wide) {
+      for (int64_t turn = 0; turn < turns; ++turn) {
+        for (int64_t i = 0; i < tiles; ++i) {
+          tile.move_to(*piece.part, piece.group, piece.begin + i * positions / tiles,
+                       piece.begin + (i + 1) * positions / tiles, given, result);
+          tile.find(turn * elements / turns, (turn + 1) * elements / turns);
+          if (turn > 0 && tile.count() == 0) continue;
+          const int64_t past = std::min(kernel_.blocks(), first + wide);
+          multiply(tile, piece.group, first, past, packed, turn == 0, matrices);
+        }
+      }
+    }
+  }
+
+ private:
+  void multiply(const TileRows& tile, int64_t group, int64_t first, int64_t past,
+                const float* packed, bool fresh, std::vector<const float*>& matrices) const {
+    for (int64_t block = first; block < past; ++block) {
+      matrices.clear();
+      for (int64_t i = 0; i < tile.count(); ++i) {
+        matrices.push_back(packed + kernel_.place(group, block, tile.elements()[i]));
+      }
+      loops_.product(kernel_.along, tile.size(), kernel_.wide(block))(
+          {tile.rows(), matrices.data(), static_cast<int64_t>(matrices.size()), correlation_.length,
+           tile.results(), kernel_.first_column(block), kernel_.columns(block), fresh});
+    }
+  }
+
+  const Correlation& correlation_;
+  const PackedKernel& kernel_;
+  const RowProductLoops& loops_;
+  const std::vector<float> nothing_;  // a row of padding
+};
+
+}  // namespace
+
+void refuse_implicit_product(const Configuration& c) {
+  if (row_product_loops() == nullptr) refuse("it is slower on this processor");
+  if (c.kind == Kind::kKernelGradient || c.type != Type::kFloat32) {
+    refuse("it is not a float32 convolution or its input gradient");
+  }
+  if ((c.in_channels > 1 && c.source_strides[1] != 1) ||
+      (c.out_channels > 1 && c.destination_strides[1] != 1)) {
+    refuse("the channels are not the last axis");
+  }
+  double parts = 1;
+  for (int64_t stride : c.stride) parts *= static_cast<double>(stride);
+  if (c.kind == Kind::kInputGradient && parts > kMostParts) refuse("the stride is long");
+}
+
+int64_t implicit_product_pieces(const Configuration& c) {
+  const Correlation correlation(c);
+  const PackedKernel kernel(c, correlation);
+  const int64_t rows = row_product_loops()->most_rows(kernel.widest());
+  return static_cast<int64_t>(pieces_of(parts_of(correlation), c.groups, rows).size());
+}
+
+void run_implicit_product(const Configuration& c, const Arrays& arrays, const ForEach& for_each,
+                          const Finishing& finish) {
+  refuse_implicit_product(c);
+  const RowProductLoops& loops = *row_product_loops();
+  const Correlation correlation(c);
+  const PackedKernel kernel(c, correlation);
+  const ImplicitProduct product(correlation, kernel, loops);
+  const std::vector<Part> parts = parts_of(correlation);
+  const std::vector<Piece> pieces =
+      pieces_of(parts, correlation.groups, loops.most_rows(kernel.widest()));
+  const Workspace space(static_cast<size_t>(kernel.size()) * sizeof(float));
+  float* const packed = static_cast<float*>(space.data());
+
+  const bool alone = c.work() < kWorthThreads;
+  const auto each = [&](int64_t count, const std::function<void(int64_t)>& body) {
+    if (!alone) return for_each(count, body);
+    for (int64_t i = 0; i < count; ++i) body(i);
+  };
+  const bool forward = c.kind == Kind::kForward;
+  const float* const weights = static_cast<const float*>(arrays.weights);
+  const float* const given = static_cast<float*>(forward ? arrays.source : arrays.destination);
+  float* const result = static_cast<float*>(forward ? arrays.destination : arrays.source);
+  each(kernel.matrices(), [&](int64_t number) { kernel.pack(weights, number, packed); });
+  each(static_cast<int64_t>(pieces.size()), [&](int64_t number) {
+    const Piece& piece = pieces[number];
+    product.run(piece, given, packed, result);
+    if (finish) finish(number, piece.begin, piece.end - piece.begin);
+  });
+}
+
+}  // namespace cnn_jax
