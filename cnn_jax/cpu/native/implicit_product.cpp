@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "packed_kernel.h"
 #include "primitives.h"
 #include "tile_rows.h"
 #include "workspace.h"
@@ -10,118 +11,11 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kInCache = 128 << 10;  // numbers of the kernel that are used again and again
-constexpr int64_t kMostPositions = 240;  // of a piece of work
-constexpr int64_t kPieces = 8;           // at least, if they can be had
-constexpr int64_t kTurned = 16;          // rows of a matrix that are packed together
+constexpr int64_t kInCache = 128 << 10;       // numbers of the kernel that are used again and again
+constexpr int64_t kMostPositions = 240;       // of a piece of work
+constexpr int64_t kPieces = 8;                // at least, if they can be had
 constexpr int64_t kWorthThreads = 5'000'000;  // multiply-adds, on XLA's threads
-constexpr int64_t kMostParts = 64;       // beyond, the work is not in the products
-constexpr int64_t kOfRowsMore = 5, kOfColumnsLess = 4;
-
-// Which takes fewer vectors. Those along a row are added up to one number in the end.
-Along shorter(const Correlation& c) {
-  const int64_t of_columns = c.length * divided_up(c.columns, kVector);
-  const int64_t of_rows = c.columns * divided_up(c.length, kVector);
-  return kOfRowsMore * of_rows < kOfColumnsLess * of_columns ? Along::kRow : Along::kColumns;
-}
-
-// The kernel as [group, block of columns, element of the window, matrix as it is multiplied], each
-// block some vectors, or some columns, wide.
-class PackedKernel {
- public:
-  PackedKernel(const Configuration& c, const Correlation& correlation)
-      : along(shorter(correlation)),
-        correlation_(correlation),
-        elements_(correlation.window[0] * correlation.window[1] * correlation.window[2]) {
-    const bool forward = c.kind == Kind::kForward;
-    group_stride_ = c.weights_strides[0];
-    length_stride_ = c.weights_strides[forward ? 2 : 1];
-    column_stride_ = c.weights_strides[forward ? 1 : 2];
-    const size_t missing = 3 - c.window.size();
-    for (size_t axis = 0; axis < 3; ++axis) {
-      strides_[axis] = axis < missing ? 0 : c.weights_strides[3 + axis - missing];
-    }
-    const bool by_columns = along == Along::kColumns;
-    unit_ = by_columns ? kVector : 1;
-    padded_ = by_columns ? length() : divided_up(length(), kVector) * kVector;
-    const int64_t units = divided_up(correlation.columns, unit_);
-    blocks_ = divided_up(units, kMostWide);
-    for (int64_t block = 0; block <= blocks_; ++block) starts_.push_back(block * units / blocks_);
-  }
-
-  int64_t size() const { return correlation_.groups * elements_ * padded_columns() * padded_; }
-  int64_t matrices() const { return correlation_.groups * elements_; }
-  int64_t blocks() const { return blocks_; }
-  int64_t first_column(int64_t block) const { return starts_[block] * unit_; }
-  int wide(int64_t block) const { return static_cast<int>(starts_[block + 1] - starts_[block]); }
-  int widest() const { return wide(blocks_ - 1); }
-  int64_t widest_matrix() const { return widest() * unit_ * padded_; }
-
-  // Those of a block without what fills its last vector.
-  int64_t columns(int64_t block) const {
-    return std::min(wide(block) * unit_, correlation_.columns - first_column(block));
-  }
-
-  // Where the block of a matrix stands.
-  int64_t place(int64_t group, int64_t block, int64_t element) const {
-    const int64_t before = elements_ * first_column(block) + element * wide(block) * unit_;
-    return (group * elements_ * padded_columns() + before) * padded_;
-  }
-
-  // Packs one of the matrices.
-  void pack(const float* kernel, int64_t matrix, float* packed) const {
-    const int64_t element = matrix % elements_, group = matrix / elements_;
-    const int64_t* const window = correlation_.window;
-    const float* const from = kernel + group * group_stride_ +
-                              element / (window[1] * window[2]) * strides_[0] +
-                              element / window[2] % window[1] * strides_[1] +
-                              element % window[2] * strides_[2];
-    for (int64_t block = 0; block < blocks_; ++block) {
-      float* const to = packed + place(group, block, element);
-      const float* const first = from + first_column(block) * column_stride_;
-      if (along == Along::kRow) {
-        copy_columns(first, block, to);
-        continue;
-      }
-      for (int64_t begin = 0; begin < length(); begin += kTurned) {
-        copy_rows(first, begin, std::min(length(), begin + kTurned), block, to);
-      }
-    }
-  }
-
-  const Along along;
-
- private:
-  int64_t length() const { return correlation_.length; }
-  int64_t padded_columns() const { return starts_.back() * unit_; }
-
-  void copy_rows(const float* from, int64_t begin, int64_t end, int64_t block, float* to) const {
-    const int64_t count = columns(block), all = wide(block) * kVector;
-    if (column_stride_ == 1) {
-      for (int64_t k = begin; k < end; ++k) std::copy_n(from + k * length_stride_, count, to + k * all);
-    } else {
-      for (int64_t j = 0; j < count; ++j) {
-        const float* const column = from + j * column_stride_;
-        for (int64_t k = begin; k < end; ++k) to[k * all + j] = column[k * length_stride_];
-      }
-    }
-    for (int64_t k = begin; k < end; ++k) std::fill_n(to + k * all + count, all - count, 0.0f);
-  }
-
-  void copy_columns(const float* from, int64_t block, float* to) const {
-    for (int64_t j = 0; j < columns(block); ++j, to += padded_) {
-      for (int64_t k = 0; k < length(); ++k) to[k] = from[j * column_stride_ + k * length_stride_];
-      std::fill_n(to + length(), padded_ - length(), 0.0f);
-    }
-  }
-
-  const Correlation& correlation_;
-  const int64_t elements_;
-  int64_t strides_[3], group_stride_, length_stride_, column_stride_;
-  int64_t unit_, padded_;        // columns of one, and the length with what fills a vector
-  std::vector<int64_t> starts_;  // of the blocks, in vectors or columns
-  int64_t blocks_;
-};
+constexpr int64_t kMostParts = 64;            // beyond, the work is not in the products
 
 // Positions [begin, end) of a part.
 struct Piece {

@@ -1,0 +1,55 @@
+// A kernel as the products of rows with it take it.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "configuration.h"
+#include "row_products.h"
+#include "tile_rows.h"
+
+namespace cnn_jax {
+
+// [group, block of columns, element of the window, matrix as it is multiplied], each block some
+// vectors, or some columns, wide.
+class PackedKernel {
+ public:
+  PackedKernel(const Configuration& configuration, const Correlation& correlation);
+
+  int64_t size() const { return correlation_.groups * elements_ * padded_columns() * padded_; }
+  int64_t matrices() const { return correlation_.groups * elements_; }
+  int64_t blocks() const { return blocks_; }
+  int64_t first_column(int64_t block) const { return starts_[block] * unit_; }
+  int wide(int64_t block) const { return static_cast<int>(starts_[block + 1] - starts_[block]); }
+  int widest() const { return wide(blocks_ - 1); }
+  int64_t widest_matrix() const { return widest() * unit_ * padded_; }
+
+  // Those of a block without what fills its last vector.
+  int64_t columns(int64_t block) const {
+    return std::min(wide(block) * unit_, correlation_.columns - first_column(block));
+  }
+
+  // Where the block of a matrix stands.
+  int64_t place(int64_t group, int64_t block, int64_t element) const;
+
+  // Packs one of the matrices.
+  void pack(const float* kernel, int64_t matrix, float* packed) const;
+
+  const Along along;
+
+ private:
+  int64_t length() const { return correlation_.length; }
+  int64_t padded_columns() const { return starts_.back() * unit_; }
+  void copy_rows(const float* from, int64_t begin, int64_t end, int64_t block, float* to) const;
+  void copy_columns(const float* from, int64_t block, float* to) const;
+
+  const Correlation& correlation_;
+  const int64_t elements_;
+  int64_t strides_[3], group_stride_, length_stride_, column_stride_;
+  int64_t unit_, padded_;        // columns of one, and the length with what fills a vector
+  std::vector<int64_t> starts_;  // of the blocks, in vectors or columns
+  int64_t blocks_;
+};
+
+}  // namespace cnn_jax
