@@ -6,6 +6,8 @@ work along a row, and copy windows for what they have no kernel for. Where chann
 side, the vectors are along the other.
 """
 
+import math
+
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 _VECTOR = 16
@@ -23,6 +25,8 @@ _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
 _FEW_INPUTS, _MANY_OUTPUTS = 4, 64
+# Or for so many products of each result.
+_FEWEST_PRODUCTS = 48
 
 
 def wins(convolution: Convolution) -> bool:
@@ -36,7 +40,7 @@ def wins(convolution: Convolution) -> bool:
     if single and not strided:
         return False
     few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_FOR_EACH * outputs)
-    if few and not single:
+    if few and not single and _has_many_products(c):
         return True
     if strided and c.kind is Kind.FORWARD:
         least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
@@ -58,7 +62,8 @@ def helps(convolution: Convolution) -> bool:
     # A window that covers the picture meets padding for the most part.
     beyond = sum(w > n for w, n in zip(c.window, c.input, strict=True))
     product = max(*c.window, *c.stride, *c.lhs_dilation) == 1
-    return (inputs >= _FEW_INPUTS or outputs >= _MANY_OUTPUTS) and beyond < 2 and not product
+    enough = inputs >= _FEW_INPUTS or outputs >= _MANY_OUTPUTS
+    return enough and beyond < 2 and not product and _has_many_products(c)
 
 
 def _applies(c: Convolution) -> bool:
@@ -69,6 +74,11 @@ def _applies(c: Convolution) -> bool:
         and not c.empty
         and 1 <= c.rank <= 3
     )
+
+
+def _has_many_products(c: Convolution) -> bool:
+    inputs, _ = _in_group(c)
+    return inputs * math.prod(c.window) >= _FEWEST_PRODUCTS * math.prod(c.lhs_dilation)
 
 
 def _in_group(c: Convolution) -> tuple[int, int]:
