@@ -47,7 +47,8 @@ def wins(convolution: Convolution) -> bool:
         return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
     if strided:
         least = _FEWEST_INPUTS_OF_GRADIENT
-        return inputs >= least and outputs > _VECTOR and c.input[-1] <= _SHORT_GRADIENT_ROW
+        short = c.input[-1] <= _SHORT_GRADIENT_ROW
+        return inputs >= least and outputs > _VECTOR and short and not single
     if c.rank != 2 or inputs < _FEWEST_INPUTS or outputs < _VECTOR:
         return False
     return c.output[-1] <= _SHORT_ROW or _LEAST_WORK <= c.flops // 2 < _MOST_WORK
@@ -61,7 +62,7 @@ def helps(convolution: Convolution) -> bool:
     inputs, outputs = _in_group(c)
     # A window that covers the picture meets padding for the most part.
     beyond = sum(w > n for w, n in zip(c.window, c.input, strict=True))
-    product = max(*c.window, *c.stride, *c.lhs_dilation) == 1
+    product = max(*c.window, *c.stride) == 1
     enough = inputs >= _FEW_INPUTS or outputs >= _MANY_OUTPUTS
     return enough and beyond < 2 and not product and _has_many_products(c)
 

@@ -19,6 +19,7 @@ _SHORT_ROW, _SHORT_ROWS_WORK = 3, 400_000
 # where inputs are so many for each output.
 _FEW_OUTPUTS, _VECTOR, _MANY_INPUTS = 4, 16, 16
 _SMALL_WINDOW, _SOME_WORK = 9, 2_000_000
+_FEW_FOR_A_STRIDE = 8
 
 
 def wrong(c: Convolution) -> str | None:
@@ -58,7 +59,8 @@ def slower(c: Convolution, general: bool) -> str | None:
     if step > 2 and c.in_channels <= 4 and c.output[-1] < 4 * step and c.flops // 2 >= _ROWS_WORK:
         return "the rows are narrow beside the stride"
     if any(step > 1 for step in c.lhs_dilation):
-        return None
+        few = c.rank > 1 and c.out_channels < _FEW_OUTPUTS and c.in_channels <= _FEW_FOR_A_STRIDE
+        return "few channels on both sides of a stride" if few else None
     if _has_short_rows(c):
         return "the rows are short, and channels don't fill their vectors"
     large = math.prod(c.out_shape) >= _LARGE_RESULT
