@@ -32,7 +32,7 @@ class Settings:
     clip: float | None = None
     schedule: str = "cosine"
     warmup: float = 0.1
-    epochs: int = 20
+    epochs: int = 30
     batch_size: int = 32
     seed: int = 0
     cpu_kernels: bool = True
