@@ -102,10 +102,10 @@ def _first_that_applies(
     moved = channels.last(described, fixed)
 
     def by(family: str) -> Choice | None:
+        if family not in kernels:
+            return None
         method = _METHODS[family]
-        made = "switched off"
-        if family in kernels:
-            made = _native_plan(method.plan, moved.convolution, place)
+        made = _native_plan(method.plan, moved.convolution, place)
         return None if isinstance(made, str) else _native(method.kernel, moved, made)
 
     for family, method in _METHODS.items():

@@ -12,8 +12,8 @@ from cnn_jax.cpu.convolution import Convolution, Kind
 
 _VECTOR = 16
 
-# Measured: with fewer inputs to a group finding the rows takes longer than their products. Of a
-# gradient with a stride oneDNN looks for places in gaps, which takes it longer still.
+# Measured: with fewer inputs to a group finding the rows takes longer than their products. Of
+# gradients with a stride fewer repay it, since oneDNN is slower there.
 _FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 4
 # A vector of outputs or less oneDNN computes as fast, but of many inputs.
 _MANY_INPUTS = 32
@@ -25,7 +25,7 @@ _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
 _FEW_INPUTS, _MANY_OUTPUTS = 4, 64
-# Or for so many products of each result.
+# Fewer products for each result take less time than finding their rows.
 _FEWEST_PRODUCTS = 48
 
 

@@ -160,7 +160,8 @@ def test_installed_puts_the_outer_settings_back():
 def test_unknown_families_and_switches_are_refused():
     with pytest.raises(
         ValueError,
-        match="'fast'; the kernel families are winograd, outer, implicit, onednn, xla, pooling",
+        match="'fast'; the kernel families are "
+        "winograd, outer, implicit, onednn, xla, pooling, dense",
     ):
         cpu.install(kernels=["fast"])
     with pytest.raises(TypeError, match="kernels is a sequence of names, not the string 'xla'"):

@@ -222,13 +222,15 @@ void run_winograd(const std::vector<int64_t>& numbers, const Configuration& c,
   finish.add_up(arrays.sums);
 }
 
-// Throws dnnl::error where pixels aren't computed one after the other with all of their channels.
-void refuse_out_of_order(const Configuration& c) {
+// How many pieces the work is cut into. Throws dnnl::error where pixels aren't computed one after the
+// other with all of their channels, or had better not be.
+int64_t pieces_in_order(const Configuration& c) {
   refuse_implicit_product(c);
+  const int64_t pieces = implicit_product_pieces(c);
   const bool forward = c.kind == Kind::kForward;
   const auto& sizes = forward ? c.output : c.input;
   const auto& strides = forward ? c.destination_strides : c.source_strides;
-  bool in_order = c.groups == 1 && implicit_product_pieces(c) >= kFewestParts;
+  bool in_order = c.groups == 1 && pieces >= kFewestParts;
   int64_t expected = c.channels_of_result();
   for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis]) {
     in_order &= sizes[axis] == 1 || strides[axis + 2] == expected;
@@ -236,10 +238,11 @@ void refuse_out_of_order(const Configuration& c) {
   }
   in_order &= c.batch == 1 || strides[0] == expected;
   if (!in_order) refuse("pixels are not computed one after the other");
+  return pieces;
 }
 
 void run_implicit(const Configuration& c, const Arrays& arrays, const ForEach& for_each) {
-  Finish finish(c, arrays, implicit_product_pieces(c));
+  Finish finish(c, arrays, pieces_in_order(c));
   run_implicit_product(c, arrays, for_each, std::ref(finish));
   finish.add_up(arrays.sums);
 }
@@ -260,7 +263,7 @@ void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c
     const ThreadCount count(threads);
     winograd_of(numbers, c, threads);
   } else if (c.method == Method::kImplicitProduct) {
-    refuse_out_of_order(c);
+    pieces_in_order(c);
   } else {
     cut(numbers, c);
   }
@@ -270,10 +273,7 @@ void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration&
                        const Arrays& arrays, const ForEach& for_each) {
   refuse_others(c);
   if (c.method == Method::kWinograd) return run_winograd(numbers, c, arrays);
-  if (c.method == Method::kImplicitProduct) {
-    refuse_out_of_order(c);
-    return run_implicit(c, arrays, for_each);
-  }
+  if (c.method == Method::kImplicitProduct) return run_implicit(c, arrays, for_each);
   run_cut(numbers, c, arrays, for_each);
 }
 

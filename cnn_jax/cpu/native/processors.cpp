@@ -29,6 +29,12 @@ enum class Level { kAny, kV3, kV4 };
   return Level::kAny;
 }
 
+template <typename Loops>
+[[maybe_unused]] const Loops* on_v4(const Loops& loops) {
+  static const bool v4 = level() == Level::kV4;
+  return v4 ? &loops : nullptr;
+}
+
 }  // namespace
 
 const WindowLoops& window_loops() {
@@ -41,18 +47,18 @@ const WindowLoops& window_loops() {
 
 const OuterProductLoops* outer_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
-  static const bool v4 = level() == Level::kV4;
-  if (v4) return &outer_products_x86_64_v4;
-#endif
+  return on_v4(outer_products_x86_64_v4);
+#else
   return nullptr;
+#endif
 }
 
 const RowProductLoops* row_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
-  static const bool v4 = level() == Level::kV4;
-  if (v4) return &row_products_x86_64_v4;
-#endif
+  return on_v4(row_products_x86_64_v4);
+#else
   return nullptr;
+#endif
 }
 
 }  // namespace cnn_jax
