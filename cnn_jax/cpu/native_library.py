@@ -23,8 +23,8 @@ MISSING = "the native library is missing; see status()"
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
 
-# Some 0.1 ms, by the processor.
-_SPINS = 5_000
+# 0.02 to 0.05 ms, by the processor; libgomp knows no longer wait where threads outnumber processors.
+_SPINS = 1_000
 
 _GENERAL = 2  # the library's word for what oneDNN does where no kernel of its own fits
 
@@ -188,10 +188,11 @@ def _waiting_shortly() -> Iterator[None]:
 
     Its threads would otherwise spin for milliseconds after each convolution and keep XLA's off the
     cores. To sleep at once costs more: waking them takes up to 0.1 ms, at each of the two or three
-    steps of a convolution. With more threads than processors, as where several of XLA's call, they
-    sleep at once all the same. What the user has set stays.
+    steps of a convolution. But that they do, unless told to be active, from the moment when a
+    second of XLA's threads has called, as in every program of several convolutions: then libgomp
+    has more threads than there are processors. What the user has set stays.
     """
-    wanted = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": str(_SPINS)}
+    wanted = {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": str(_SPINS)}
     if any(name in os.environ for name in wanted):
         yield
         return

@@ -131,7 +131,7 @@ def test_a_process_that_starts_anew_installs_for_itself(method):
 @pytest.mark.parametrize(
     ("given", "seen"),
     [
-        ({}, {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "5000"}),
+        ({}, {"OMP_WAIT_POLICY": "active", "GOMP_SPINCOUNT": "1000"}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
         ({"GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "0"}),
     ],
