@@ -14,13 +14,17 @@ _VECTOR = 16
 
 # Measured: with fewer inputs to a group finding the rows takes longer than their products. Of
 # gradients with a stride fewer repay it, since oneDNN is slower there.
-_FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 4
+_FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 5
 # A vector of outputs or less oneDNN computes as fast, but of many inputs.
 _MANY_INPUTS = 32
 # So few outputs leave its vectors empty; ours are of inputs then.
 _FEW_OUTPUTS, _INPUTS_FOR_EACH = 4, 8
 # Along longer rows oneDNN's kernels are as fast, or faster.
 _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
+# Of a gradient with a stride oneDNN writes many channels slowly, the more so with a dilation.
+_WIDE_GRADIENT, _WIDE_DILATED_GRADIENT = 192, 32
+# It is fast for so many inputs only where outputs are a few vectors.
+_MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
 # So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
@@ -46,12 +50,23 @@ def wins(convolution: Convolution) -> bool:
         least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
         return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
     if strided:
-        least = _FEWEST_INPUTS_OF_GRADIENT
-        short = c.input[-1] <= _SHORT_GRADIENT_ROW
-        return inputs >= least and outputs > _VECTOR and short and not single
+        return _wins_with_a_stride(c)
     if c.rank != 2 or inputs < _FEWEST_INPUTS or outputs < _VECTOR:
         return False
     return c.output[-1] <= _SHORT_ROW or _LEAST_WORK <= c.flops // 2 < _MOST_WORK
+
+
+def _wins_with_a_stride(gradient: Convolution) -> bool:
+    c = gradient
+    inputs, outputs = _in_group(c)
+    if outputs >= _WIDE_GRADIENT:
+        return True
+    if max(c.rhs_dilation) > 1:
+        return outputs >= _WIDE_DILATED_GRADIENT
+    if inputs > _MANY_INPUTS_OF_GRADIENT:
+        return outputs <= _FEWER_OUTPUTS or outputs > _MORE_OUTPUTS
+    short = c.input[-1] <= _SHORT_GRADIENT_ROW and max(c.window) > 1
+    return inputs >= _FEWEST_INPUTS_OF_GRADIENT and outputs > _VECTOR and short
 
 
 def helps(convolution: Convolution) -> bool:

@@ -23,7 +23,8 @@ MISSING = "the native library is missing; see status()"
 _LIBRARY = "libcnn_jax_cpu.so"
 _ONEDNN = "libdnnl.so.3"
 
-# 0.02 to 0.05 ms, by the processor; libgomp knows no longer wait where threads outnumber processors.
+# 0.02 to 0.05 ms, by the processor: the longest that libgomp waits where it has more threads than
+# there are processors.
 _SPINS = 1_000
 
 _GENERAL = 2  # the library's word for what oneDNN does where no kernel of its own fits
