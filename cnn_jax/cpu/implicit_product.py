@@ -17,8 +17,8 @@ _VECTOR = 16
 _FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 5
 # A vector of outputs or less oneDNN computes as fast, but of many inputs.
 _MANY_INPUTS = 32
-# So few outputs leave its vectors empty; ours are of inputs then.
-_FEW_OUTPUTS, _INPUTS_FOR_EACH = 4, 8
+# So few outputs leave its vectors empty; ours are of inputs then, of which more outputs need more.
+_FEW_OUTPUTS, _INPUTS_FOR_A_PAIR = 8, 2
 # Along longer rows oneDNN's kernels are as fast, or faster.
 _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
 # Of a gradient with a stride oneDNN writes many channels slowly, the more so with a dilation.
@@ -43,7 +43,7 @@ def wins(convolution: Convolution) -> bool:
     single = max(c.window) == 1
     if single and not strided:
         return False
-    few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_FOR_EACH * outputs)
+    few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_FOR_A_PAIR * outputs**2)
     if few and not single and _has_many_products(c):
         return True
     if strided and c.kind is Kind.FORWARD:
