@@ -82,6 +82,15 @@ def test_layers_with_a_stride_or_short_rows_or_few_outputs_are_computed_by_it():
     assert kernels_of((40, 4), (32, 64), padding=1) == [MINE, MINE]
     assert kernels_of((64, 64), (64, 3), padding=1) == [MINE, "oneDNN"]
     assert kernels_of((64, 64), (3, 64), padding=1) == ["oneDNN", MINE]
+    assert kernels_of((64, 64), (128, 8), padding=1)[0] == MINE
+
+
+def test_strided_gradients_of_many_channels_are_computed_by_it():
+    assert kernels_of((60, 60), (256, 1), stride=2)[1] == MINE
+    assert kernels_of((60, 60), (256, 8), window=1, stride=2)[1] == MINE
+    assert kernels_of((60, 60), (64, 8), stride=2, dilation=2)[1] == MINE
+    assert kernels_of((60, 60), (96, 96), stride=2)[1] == MINE
+    assert kernels_of((60, 60), (32, 96), stride=2)[1] == "oneDNN"
 
 
 def test_small_layers_are_computed_by_it():
