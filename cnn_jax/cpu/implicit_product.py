@@ -17,13 +17,14 @@ _VECTOR = 16
 _FEWEST_INPUTS, _FEWEST_INPUTS_OF_GRADIENT = 8, 5
 # A vector of outputs or less oneDNN computes as fast, but of many inputs.
 _MANY_INPUTS = 32
-# So few outputs leave its vectors empty; ours are of inputs then, of which more outputs need more.
-_FEW_OUTPUTS, _INPUTS_FOR_A_PAIR = 8, 2
+# So few outputs leave its vectors empty; ours are of inputs then. The more outputs, the more inputs
+# it takes: this many times the square of the outputs.
+_FEW_OUTPUTS, _INPUTS_BY_SQUARE = 8, 2
 # Along longer rows oneDNN's kernels are as fast, or faster.
 _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
 # Of a gradient with a stride oneDNN writes many channels slowly, the more so with a dilation.
 _WIDE_GRADIENT, _WIDE_DILATED_GRADIENT = 192, 32
-# It is fast for so many inputs only where outputs are a few vectors.
+# Of more inputs than these it is as fast only where outputs are some two to four vectors.
 _MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
 # So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
@@ -43,21 +44,21 @@ def wins(convolution: Convolution) -> bool:
     single = max(c.window) == 1
     if single and not strided:
         return False
-    few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_FOR_A_PAIR * outputs**2)
+    few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_BY_SQUARE * outputs**2)
     if few and not single and _has_many_products(c):
         return True
     if strided and c.kind is Kind.FORWARD:
         least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
         return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
     if strided:
-        return _wins_with_a_stride(c)
+        return _strided_gradient_wins(c)
     if c.rank != 2 or inputs < _FEWEST_INPUTS or outputs < _VECTOR:
         return False
     return c.output[-1] <= _SHORT_ROW or _LEAST_WORK <= c.flops // 2 < _MOST_WORK
 
 
-def _wins_with_a_stride(gradient: Convolution) -> bool:
-    c = gradient
+def _strided_gradient_wins(convolution: Convolution) -> bool:
+    c = convolution
     inputs, outputs = _in_group(c)
     if outputs >= _WIDE_GRADIENT:
         return True
