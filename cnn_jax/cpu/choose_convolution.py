@@ -13,7 +13,9 @@ from jax import lax
 from cnn_jax.cpu import (
     channels,
     convolution,
+    depthwise,
     implicit_product,
+    narrow,
     native_library,
     onednn,
     onednn_limits,
@@ -43,6 +45,8 @@ class _Method(NamedTuple):
 _METHODS = {
     "winograd": _Method("Winograd", winograd, onednn.plan_by_winograd),
     "outer": _Method("outer products", outer_products, onednn.plan_by_outer_products),
+    "depthwise": _Method("depthwise rows", depthwise, onednn.plan_by_depthwise_rows),
+    "narrow": _Method("window rows", narrow, onednn.plan_by_window_rows),
     "implicit": _Method("implicit product", implicit_product, onednn.plan_by_implicit_product),
 }
 
@@ -116,9 +120,10 @@ def _first_that_applies(
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)
     slow = isinstance(made, str) or made.general
-    choice = by("implicit") if slow and implicit_product.helps(described) else None
-    if choice is not None:
-        return choice
+    for family, rules in (("depthwise", depthwise), ("implicit", implicit_product)):
+        choice = by(family) if slow and rules.helps(described) else None
+        if choice is not None:
+            return choice
     native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")

@@ -13,10 +13,8 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
-_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT = 0, 1, 2, 3
+_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT, _DEPTHWISE, _WINDOW_ROWS = range(6)
 TYPES = {"float32": 0, "bfloat16": 1}
-
-_NARROW = 4
 
 
 class After(enum.IntEnum):
@@ -74,6 +72,16 @@ def plan_by_outer_products(convolution: Convolution) -> Plan | str:
 def plan_by_implicit_product(convolution: Convolution) -> Plan | str:
     """The call that computes it as an implicit matrix product, or the reason why there is none."""
     return _plan_by(_IMPLICIT_PRODUCT, convolution)
+
+
+def plan_by_depthwise_rows(convolution: Convolution) -> Plan | str:
+    """The call that computes it channel by channel, or the reason why there is none."""
+    return _plan_by(_DEPTHWISE, convolution)
+
+
+def plan_by_window_rows(convolution: Convolution) -> Plan | str:
+    """The call that computes it by whole rows of windows, or the reason why there is none."""
+    return _plan_by(_WINDOW_ROWS, convolution)
 
 
 def _plan_by(method: int, convolution: Convolution) -> Plan | str:
@@ -164,10 +172,6 @@ def _input_gradient(c: Convolution) -> Plan | str:
     if any(step > 1 for step in c.stride):
         return "both the input and the window move by more than one"
     groups = c.feature_groups
-    # Seen with stride 3 and 1,000 output channels: a few bytes past the end of an array.
-    few = c.out_channels // groups <= _NARROW
-    if c.dtype == "float32" and few and max(c.lhs_dilation) > 2:
-        return "oneDNN reads past its array where few channels have a large stride"
     into, out, *window = _strides(c.rhs_shape, c.rhs_axes)
     return _plan(
         Kind.INPUT_GRADIENT,

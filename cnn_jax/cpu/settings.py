@@ -5,8 +5,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-FAMILIES = ("winograd", "outer", "implicit", "onednn", "xla", "pooling", "dense")
-_NATIVE = frozenset({"winograd", "outer", "implicit", "onednn", "pooling", "dense"})
+FAMILIES = (
+    "winograd",
+    "outer",
+    "depthwise",
+    "narrow",
+    "implicit",
+    "onednn",
+    "xla",
+    "pooling",
+    "dense",
+)
+_NATIVE = frozenset(FAMILIES) - {"xla"}
 
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off", "")

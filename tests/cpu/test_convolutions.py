@@ -143,6 +143,10 @@ def test_a_dilated_depthwise_gradient_in_bfloat16_is_right(kernels):
     np.testing.assert_allclose(found, expected, rtol=0, atol=0.01 * np.abs(expected).max())
 
 
+# Those of its kernels that small layers get.
+LIBRARYS = {"oneDNN", "depthwise rows", "window rows"}
+
+
 def test_convolutions_of_every_family_member_reach_the_library(native):
     """Forward, both gradients, strided, dilated, grouped, depthwise, transposed, 1-D to 3-D."""
     cases = [
@@ -171,7 +175,9 @@ def test_convolutions_of_every_family_member_reach_the_library(native):
 
         shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in (x_shape, kernel_shape)]
         rows = cpu.explain(jax.grad(loss, (0, 1)), *shapes).rows
-        assert [row.kernel for row in rows] == ["oneDNN"] * 3, (x_shape, keywords, rows)
+        kernels = [row.kernel for row in rows]
+        assert len(kernels) == 3
+        assert LIBRARYS.issuperset(kernels), (x_shape, keywords)
 
 
 def hostile(**changes) -> tuple[int, ...]:
@@ -191,7 +197,7 @@ def hostile(**changes) -> tuple[int, ...]:
     [
         ({"format": 1}, "another version"),
         ({"kind": 3}, "unknown kind"),
-        ({"method": 4}, "unknown kind, method"),
+        ({"method": 6}, "unknown kind, method"),
         ({"rank": 4}, "unknown kind, method, epilogue, type or rank"),
         ({"batch": 0}, "zero, negative or too large"),
         ({"stride": -1}, "zero, negative or too large"),
@@ -355,7 +361,8 @@ def test_strided_depthwise_input_gradients_in_bfloat16_go_through_float32(native
     def gradient(x, kernel, weight):
         return jax.vjp(lambda x: function(x, kernel), x)[1](weight)[0]
 
-    with cpu.installed(keep_memory=False, strict=True):
+    # Where the processor has nothing better.
+    with cpu.installed(keep_memory=False, strict=True, kernels=["onednn", "xla"]):
         kernels = [row.kernel for row in cpu.explain(gradient, x, kernel, weight).rows]
         got = jax.jit(gradient)(x, kernel, weight)
     expected = gradient(*(array.astype(jnp.float32) for array in (x, kernel, weight)))

@@ -29,6 +29,39 @@ def test_a_pooling_of_a_scalar_is_the_scalar(primitive):
     assert (value, gradient, tangent) == (-3.5, 1.0, -7.0)
 
 
+# Memory is filled with 8.5e37 as it is allocated, which shows in sums of what was never written.
+_NEVER_WRITTEN = """
+import itertools
+import jax, jax.numpy as jnp, numpy as np
+from jax import lax
+from cnn_jax import cpu
+
+draw = np.random.default_rng(0)
+computed = 0
+for dtype, groups in [("float32", 1), ("float32", 8), ("bfloat16", 8)]:
+    for depth, window, stride in itertools.product((2, 4, 7), (3, 5, 7), (1, 2)):
+        def gradient(x, weight):
+            def convolve(kernel):
+                return lax.conv_general_dilated(
+                    x, kernel, (stride, 1, 1), [(window // 2,) * 2, (1, 1), (1, 1)],
+                    feature_group_count=groups, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+            return jax.vjp(convolve, jnp.zeros((window, 3, 3, 8 // groups, 8), x.dtype))[1](weight)
+        out = (depth + window // 2 * 2 - window) // stride + 1
+        sizes = (2, depth, 4, 4, 8), (2, out, 4, 4, 8)
+        arrays = [jnp.asarray(draw.integers(-2, 3, size), dtype) for size in sizes]
+        with cpu.installed(kernels=["onednn"], keep_memory=False):
+            (mine,) = jax.jit(gradient)(*arrays)
+            computed += cpu.explain(gradient, *arrays).rows[-1].kernel == "oneDNN"
+        (theirs,) = gradient(*(array.astype("float32") for array in arrays))
+        np.testing.assert_allclose(mine.astype("float32"), theirs, rtol=1e-2, atol=1e-2)
+print(computed)
+"""
+
+
+def test_no_kernel_adds_up_memory_that_was_never_written(native, run_alone):
+    assert int(run_alone(_NEVER_WRITTEN, MALLOC_PERTURB_="129")) > 10
+
+
 # Programs on which XLA's own rule aborts the process: an axis with an input dilated by two, a
 # window of two and no padding, beside one with a kernel longer than the input.
 _ABORTING = """

@@ -80,8 +80,8 @@ def test_layers_with_a_stride_or_short_rows_or_few_outputs_are_computed_by_it():
     assert kernels_of((20,), (32, 64), stride=3) == [MINE, MINE]
     assert kernels_of((9, 9, 9), (32, 64), stride=2) == [MINE, MINE]
     assert kernels_of((40, 4), (32, 64), padding=1) == [MINE, MINE]
-    assert kernels_of((64, 64), (64, 3), padding=1) == [MINE, "oneDNN"]
-    assert kernels_of((64, 64), (3, 64), padding=1) == ["oneDNN", MINE]
+    assert kernels_of((64, 64), (128, 3), padding=1) == [MINE, "oneDNN"]
+    assert kernels_of((64, 64), (3, 128), padding=1) == ["oneDNN", MINE]
     assert kernels_of((64, 64), (128, 8), padding=1)[0] == MINE
 
 

@@ -161,7 +161,7 @@ def test_unknown_families_and_switches_are_refused():
     with pytest.raises(
         ValueError,
         match="'fast'; the kernel families are "
-        "winograd, outer, implicit, onednn, xla, pooling, dense",
+        "winograd, outer, depthwise, narrow, implicit, onednn, xla, pooling, dense",
     ):
         cpu.install(kernels=["fast"])
     with pytest.raises(TypeError, match="kernels is a sequence of names, not the string 'xla'"):
@@ -289,5 +289,8 @@ def test_a_module_runs(tmp_path):
 def test_a_wrong_family_is_one_line(tmp_path):
     result = run_program(tmp_path, "--kernels", "fast", "SCRIPT")
     assert result.returncode == 2
-    families = "the kernel families are winograd, outer, implicit, onednn, xla, pooling, dense"
+    families = (
+        "the kernel families are "
+        "winograd, outer, depthwise, narrow, implicit, onednn, xla, pooling, dense"
+    )
     assert families in result.stderr.splitlines()[-1]

@@ -17,7 +17,7 @@ from cnn_jax import cpu
 from cnn_jax.cpu import native_library
 
 FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = range(3)
-METHODS = DIRECT, WINOGRAD, OUTER_PRODUCTS, IMPLICIT_PRODUCT = range(4)
+METHODS = DIRECT, WINOGRAD, OUTER_PRODUCTS, IMPLICIT_PRODUCT, DEPTHWISE, WINDOW_ROWS = range(6)
 DTYPES = (jnp.float32, jnp.bfloat16)
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
 
@@ -108,6 +108,7 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     suited = method != DIRECT and draw(st.integers(0, 7)) > 0
     usual, outer = suited and method == WINOGRAD, suited and method == OUTER_PRODUCTS
     implicit = suited and method == IMPLICIT_PRODUCT
+    depthwise, narrow = suited and method == DEPTHWISE, suited and method == WINDOW_ROWS
     rank = 2 if usual else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
 
     def sizes(*choices: int) -> tuple[int, ...]:
@@ -116,19 +117,23 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     def layout(*fixed: int) -> tuple[int, ...]:
         axes = range(len(fixed) + rank)
         channels_last = (*[a for a in axes if a not in fixed[1:]], *fixed[1:])
-        if outer or (implicit and len(fixed) == 2):
+        if outer or ((implicit or depthwise or narrow) and len(fixed) == 2):
             return channels_last
         return draw(
             st.sampled_from([channels_last, tuple(axes)]) | st.permutations(axes).map(tuple)
         )
 
-    groups = 1 if usual or outer else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
+    groups = 1 if usual or outer or narrow else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
     per_group = st.sampled_from([1, 1, 2, 3, 4, 8, 16, 17, 1000])
+    if depthwise:
+        groups, per_group = draw(st.sampled_from([1, 3, 15, 16, 17, 32, 33, 100])), st.just(1)
     input = sizes(1, 2, 3, 5, 7, 8, 13) if draw(st.integers(0, 15)) else sizes(0, 1, 5)
-    window, stride = sizes(1, 2, 3, 3, 5), sizes(1, 1, 2, 3, 9)
+    window, stride = sizes(1, 2, 3, 3, 5, 7), sizes(1, 1, 2, 3, 9)
     dilation = sizes(1, 1, 1, 2, 20) if draw(st.booleans()) else (1,) * rank
     if usual:
         window, stride, dilation = (3, 3), (1, 1), (1, 1)
+    if narrow:
+        dilation = (*dilation[:-1], 1)[:rank]
     reach = [(w - 1) * d + 1 for w, d in zip(window, dilation, strict=True)]
 
     def padding() -> tuple[int, ...]:
@@ -143,12 +148,12 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
         for n, a, b, r, s in zip(input, low, high, reach, stride, strict=True)
     )
     kinds = [FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT]
-    if outer or implicit:
+    if outer or implicit or narrow:
         kinds = kinds[2:] if outer else kinds[:2]
     made = Configuration(
         kind=draw(st.sampled_from(kinds)),
         method=method,
-        dtype=0 if suited else draw(st.integers(0, 1)),
+        dtype=0 if suited and not (depthwise or narrow) else draw(st.integers(0, 1)),
         groups=groups,
         batch=draw(st.sampled_from([1, 2, 3, 7])),
         in_channels=groups * draw(per_group),
@@ -277,6 +282,60 @@ def test_padding_beyond_half_a_row_of_a_strided_kernel_gradient_is_refused(dtype
         assert reason == "oneDNN halves the rows of such a kernel gradient inside the padding"
     else:
         assert reason is None
+        check_against_numpy(c, 0)
+
+
+def deep(depth: int, window: int, stride: int, low: int, **changes) -> Configuration:
+    """A kernel gradient in 3-D, padded alike at both ends of the depth."""
+    usual = {
+        "kind": KERNEL_GRADIENT,
+        "method": DIRECT,
+        "dtype": 0,
+        "groups": 1,
+        "batch": 2,
+        "in_channels": 2,
+        "out_channels": 16,
+        "input": (depth, 5, 5),
+        "output": ((depth + 2 * low - window) // stride + 1, 5, 5),
+        "window": (window, 3, 3),
+        "stride": (stride, 1, 1),
+        "dilation": (1, 1, 1),
+        "low": (low, 1, 1),
+        "high": (low, 1, 1),
+        "source_order": (0, 2, 3, 4, 1),
+        "weights_order": (0, 3, 4, 5, 2, 1),
+        "destination_order": (0, 2, 3, 4, 1),
+    }
+    return Configuration(**usual | changes)
+
+
+BY_CHANNEL = {"groups": 16, "in_channels": 16}
+
+
+@pytest.mark.parametrize(
+    ("c", "fault"),
+    [
+        # oneDNN writes past its array, or adds up what it never wrote.
+        (deep(2, 5, 2, 4), "strided windows"),
+        (deep(7, 7, 2, 3), "strided windows"),
+        (deep(8, 7, 2, 3), None),
+        (deep(7, 7, 1, 3), None),
+        (deep(4, 7, 1, 3, dtype=1, **BY_CHANNEL), "window is deeper"),
+        (deep(7, 7, 1, 3, dtype=1, **BY_CHANNEL), None),
+        (deep(4, 7, 1, 3, **BY_CHANNEL), None),
+        # The library's own kernels have no such faults.
+        (deep(7, 7, 2, 3, method=DEPTHWISE, **BY_CHANNEL), None),
+        (deep(4, 7, 1, 3, method=DEPTHWISE, dtype=1, **BY_CHANNEL), None),
+    ],
+)
+def test_kernel_gradients_that_onednn_gets_wrong_in_depth_are_refused(c, fault):
+    reason = native_library.reason_against(tuple(c.numbers()))
+    if fault is not None:
+        assert fault in reason
+        return
+    # A processor may have no such kernel.
+    assert reason is None or "oneDNN" not in reason
+    if reason is None:
         check_against_numpy(c, 0)
 
 

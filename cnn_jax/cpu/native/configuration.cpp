@@ -7,7 +7,7 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 7;
+constexpr int64_t kFormat = 8;
 constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
@@ -87,6 +87,36 @@ bool halves_padding(const Configuration& c) {
          kRow < output && output < 2 * kRow && c.padding_low.back() > kRow / 2;
 }
 
+// Where a window is deeper than the picture, its general kernel adds up memory that it never wrote.
+bool is_deeper_than_picture(const Configuration& c) {
+  const int64_t reach = (c.window.front() - 1) * c.dilation.front() + 1;
+  return c.kind == Kind::kKernelGradient && c.type == Type::kBfloat16 && c.window.size() == 3 &&
+         reach > c.input.front();
+}
+
+// Its kernel gradient in 3-D goes over the edge of its array, where with a stride windows begin to leave
+// the picture before they are wholly on it.
+bool leaves_before_it_enters(const Configuration& c) {
+  if (c.kind != Kind::kKernelGradient || c.window.size() != 3 || c.stride.front() == 1) return false;
+  const int64_t stride = c.stride.front(), low = c.padding_low.front();
+  const int64_t reach = (c.window.front() - 1) * c.dilation.front() + 1;
+  return low > 0 && c.input.front() + low - reach < stride * divided_up(low, stride);
+}
+
+// Why oneDNN's own kernels, though there is one, are not to be used; or nothing.
+const char* fault(const Configuration& c) {
+  if (halves_padding(c)) {
+    return "oneDNN halves the rows of such a kernel gradient inside the padding";
+  }
+  if (leaves_before_it_enters(c)) {
+    return "oneDNN's kernel gradient goes wrong where strided windows are about as deep as the picture";
+  }
+  if (is_deeper_than_picture(c)) {
+    return "oneDNN's bfloat16 kernel gradient is wrong where the window is deeper than the picture";
+  }
+  return nullptr;
+}
+
 std::vector<int64_t> with_front(std::vector<int64_t> front, const std::vector<int64_t>& rest) {
   front.insert(front.end(), rest.begin(), rest.end());
   return front;
@@ -108,12 +138,15 @@ int64_t Configuration::channels_of_result() const {
 
 int64_t Configuration::images() const { return batch * groups; }
 
-int64_t Configuration::work() const {
+int64_t Configuration::work() const { return work_by(type == Type::kBfloat16 ? kMatrixUnits : 1); }
+
+int64_t Configuration::vector_work() const { return work_by(1); }
+
+int64_t Configuration::work_by(int64_t faster) const {
   // A result of few channels is computed in vectors that are partly empty.
   const int64_t channels = channels_of_result();
   const int64_t filled = (channels + kVector - 1) / kVector * kVector;
   const int64_t multiply_adds = destination_size() * (in_channels / groups) * product(window);
-  const int64_t faster = type == Type::kBfloat16 ? kMatrixUnits : 1;
   return multiply_adds / channels * filled / faster +
          kElement * (source_size() + destination_size());
 }
@@ -134,7 +167,7 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
   const int64_t after = reader.next();
   const int64_t type = reader.next();
   const int64_t rank = reader.next();
-  if (kind < 0 || kind > 2 || method < 0 || method > 3 || after < 0 || after > 2 || type < 0 ||
+  if (kind < 0 || kind > 2 || method < 0 || method > 5 || after < 0 || after > 2 || type < 0 ||
       type > 1 || rank < 1 || rank > 3) {
     *why = "unknown kind, method, epilogue, type or rank";
     return false;
@@ -204,8 +237,8 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
     }
   }
 
-  if (halves_padding(c)) {
-    *why = "oneDNN halves the rows of such a kernel gradient inside the padding";
+  if (const char* reason = c.method == Method::kDirect ? fault(c) : nullptr) {
+    *why = reason;
     return false;
   }
 

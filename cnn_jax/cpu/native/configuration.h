@@ -8,7 +8,14 @@
 namespace cnn_jax {
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
-enum class Method : int64_t { kDirect = 0, kWinograd = 1, kOuterProducts = 2, kImplicitProduct = 3 };
+enum class Method : int64_t {
+  kDirect = 0,
+  kWinograd = 1,
+  kOuterProducts = 2,
+  kImplicitProduct = 3,
+  kDepthwise = 4,
+  kNarrow = 5,
+};
 
 // What is computed of the result: the positive part of it and a bias, or of a gradient what a ReLU
 // lets through, and the sums of that over all but the channels.
@@ -47,8 +54,12 @@ struct Configuration {
   int64_t destination_size() const;
   int64_t channels_of_result() const;  // an input gradient's are those of the source
   int64_t images() const;   // those of each group counted
-  int64_t work() const;     // what it takes, in multiply-adds
+  int64_t work() const;     // what it takes oneDNN, in multiply-adds
+  int64_t vector_work() const;  // without matrix units
   int64_t copying() const;  // what it takes to copy every window, likewise
+
+ private:
+  int64_t work_by(int64_t faster) const;  // than vectors
 };
 
 // Reads a configuration. Where the numbers are not those of a convolution that is safe to hand to

@@ -2,9 +2,11 @@
 
 #include <exception>
 
+#include "depthwise.h"
 #include "epilogue.h"
 #include "implicit_product.h"
 #include "kernel_gradient.h"
+#include "narrow.h"
 #include "placement.h"
 #include "prepared.h"
 #include "primitives.h"
@@ -48,6 +50,14 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
       refuse_implicit_product(configuration);
       return Support::kOwn;
     }
+    if (configuration.method == Method::kDepthwise) {
+      refuse_depthwise(configuration);
+      return Support::kOwn;
+    }
+    if (configuration.method == Method::kNarrow) {
+      refuse_narrow(configuration);
+      return Support::kOwn;
+    }
     const int threads = threads_worth_waking(numbers, configuration);
     const ThreadCount count(threads);
     const auto primitives = find_primitives(numbers, configuration, threads);
@@ -71,6 +81,12 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
   }
   if (configuration.method == Method::kImplicitProduct) {
     return run_implicit_product(configuration, arrays, for_each);
+  }
+  if (configuration.method == Method::kDepthwise) {
+    return run_depthwise(configuration, arrays, for_each);
+  }
+  if (configuration.method == Method::kNarrow) {
+    return run_narrow(configuration, arrays, for_each);
   }
   const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);

@@ -5,7 +5,9 @@
 #include <memory>
 #include <thread>
 
+#include "depthwise.h"
 #include "implicit_product.h"
+#include "narrow.h"
 #include "placement.h"
 #include "pooling_windows.h"
 #include "prepared.h"
@@ -222,28 +224,45 @@ void run_winograd(const std::vector<int64_t>& numbers, const Configuration& c,
   finish.add_up(arrays.sums);
 }
 
+// A method that may compute pixels one after the other with all of their channels.
+struct InOrder {
+  void (*refuse)(const Configuration&);
+  int64_t (*pieces)(const Configuration&);
+  void (*run)(const Configuration&, const Arrays&, const ForEach&, const Finishing&);
+};
+
+const InOrder& in_order(Method method) {
+  static const InOrder implicit = {refuse_implicit_product, implicit_product_pieces,
+                                   run_implicit_product};
+  static const InOrder depthwise = {refuse_depthwise, depthwise_pieces, run_depthwise};
+  static const InOrder narrow = {refuse_narrow, narrow_pieces, run_narrow};
+  return method == Method::kDepthwise ? depthwise : method == Method::kNarrow ? narrow : implicit;
+}
+
 // How many pieces the work is cut into. Throws dnnl::error where pixels aren't computed one after the
 // other with all of their channels, or had better not be.
 int64_t pieces_in_order(const Configuration& c) {
-  refuse_implicit_product(c);
-  const int64_t pieces = implicit_product_pieces(c);
+  const InOrder& method = in_order(c.method);
+  method.refuse(c);
+  const int64_t pieces = method.pieces(c);
   const bool forward = c.kind == Kind::kForward;
   const auto& sizes = forward ? c.output : c.input;
   const auto& strides = forward ? c.destination_strides : c.source_strides;
-  bool in_order = c.groups == 1 && pieces >= kFewestParts;
+  // An implicit product takes group after group.
+  bool ordered = (c.groups == 1 || c.method == Method::kDepthwise) && pieces >= kFewestParts;
   int64_t expected = c.channels_of_result();
   for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis]) {
-    in_order &= sizes[axis] == 1 || strides[axis + 2] == expected;
-    in_order &= forward || c.stride[axis] == 1;
+    ordered &= sizes[axis] == 1 || strides[axis + 2] == expected;
+    ordered &= forward || c.stride[axis] == 1 || c.method != Method::kImplicitProduct;
   }
-  in_order &= c.batch == 1 || strides[0] == expected;
-  if (!in_order) refuse("pixels are not computed one after the other");
+  ordered &= c.batch == 1 || strides[0] == expected;
+  if (!ordered) refuse("pixels are not computed one after the other");
   return pieces;
 }
 
-void run_implicit(const Configuration& c, const Arrays& arrays, const ForEach& for_each) {
+void run_in_order(const Configuration& c, const Arrays& arrays, const ForEach& for_each) {
   Finish finish(c, arrays, pieces_in_order(c));
-  run_implicit_product(c, arrays, for_each, std::ref(finish));
+  in_order(c.method).run(c, arrays, for_each, std::ref(finish));
   finish.add_up(arrays.sums);
 }
 
@@ -262,10 +281,10 @@ void refuse_epilogue(const std::vector<int64_t>& numbers, const Configuration& c
     const int threads = threads_for(c.work());
     const ThreadCount count(threads);
     winograd_of(numbers, c, threads);
-  } else if (c.method == Method::kImplicitProduct) {
-    pieces_in_order(c);
-  } else {
+  } else if (c.method == Method::kDirect) {
     cut(numbers, c);
+  } else {
+    pieces_in_order(c);
   }
 }
 
@@ -273,8 +292,8 @@ void run_with_epilogue(const std::vector<int64_t>& numbers, const Configuration&
                        const Arrays& arrays, const ForEach& for_each) {
   refuse_others(c);
   if (c.method == Method::kWinograd) return run_winograd(numbers, c, arrays);
-  if (c.method == Method::kImplicitProduct) return run_implicit(c, arrays, for_each);
-  run_cut(numbers, c, arrays, for_each);
+  if (c.method == Method::kDirect) return run_cut(numbers, c, arrays, for_each);
+  run_in_order(c, arrays, for_each);
 }
 
 }  // namespace cnn_jax

@@ -116,7 +116,7 @@ void refuse_implicit_product(const Configuration& c) {
 
 int64_t implicit_product_pieces(const Configuration& c) {
   const Correlation correlation(c);
-  const PackedKernel kernel(c, correlation);
+  const PackedKernel kernel(kernel_matrices(c));
   const int64_t rows = row_product_loops()->most_rows(kernel.widest());
   return static_cast<int64_t>(pieces_of(parts_of(correlation), c.groups, rows).size());
 }
@@ -126,7 +126,7 @@ void run_implicit_product(const Configuration& c, const Arrays& arrays, const Fo
   refuse_implicit_product(c);
   const RowProductLoops& loops = *row_product_loops();
   const Correlation correlation(c);
-  const PackedKernel kernel(c, correlation);
+  const PackedKernel kernel(kernel_matrices(c));
   const ImplicitProduct product(correlation, kernel, loops);
   const std::vector<Part> parts = parts_of(correlation);
   const std::vector<Piece> pieces =

@@ -7,18 +7,29 @@
 
 #include "configuration.h"
 #include "row_products.h"
-#include "tile_rows.h"
 
 namespace cnn_jax {
+
+// Matrices [length, columns], one for each group and element of the window, and where they lie.
+struct KernelMatrices {
+  int64_t groups, window[3];
+  int64_t length, columns;
+  int64_t group_stride, window_strides[3], length_stride, column_stride;
+
+  int64_t elements() const { return window[0] * window[1] * window[2]; }
+};
+
+// Those of a convolution or its input gradient.
+KernelMatrices kernel_matrices(const Configuration& configuration);
 
 // [group, block of columns, element of the window, matrix as it is multiplied], each block some
 // vectors, or some columns, wide.
 class PackedKernel {
  public:
-  PackedKernel(const Configuration& configuration, const Correlation& correlation);
+  explicit PackedKernel(const KernelMatrices& matrices);
 
-  int64_t size() const { return correlation_.groups * elements_ * padded_columns() * padded_; }
-  int64_t matrices() const { return correlation_.groups * elements_; }
+  int64_t size() const { return matrices() * padded_columns() * padded_; }
+  int64_t matrices() const { return kernel_.groups * kernel_.elements(); }
   int64_t blocks() const { return blocks_; }
   int64_t first_column(int64_t block) const { return starts_[block] * unit_; }
   int wide(int64_t block) const { return static_cast<int>(starts_[block + 1] - starts_[block]); }
@@ -27,7 +38,7 @@ class PackedKernel {
 
   // Those of a block without what fills its last vector.
   int64_t columns(int64_t block) const {
-    return std::min(wide(block) * unit_, correlation_.columns - first_column(block));
+    return std::min(wide(block) * unit_, kernel_.columns - first_column(block));
   }
 
   // Where the block of a matrix stands.
@@ -39,14 +50,11 @@ class PackedKernel {
   const Along along;
 
  private:
-  int64_t length() const { return correlation_.length; }
   int64_t padded_columns() const { return starts_.back() * unit_; }
   void copy_rows(const float* from, int64_t begin, int64_t end, int64_t block, float* to) const;
   void copy_columns(const float* from, int64_t block, float* to) const;
 
-  const Correlation& correlation_;
-  const int64_t elements_;
-  int64_t strides_[3], group_stride_, length_stride_, column_stride_;
+  const KernelMatrices kernel_;
   int64_t unit_, padded_;        // columns of one, and the length with what fills a vector
   std::vector<int64_t> starts_;  // of the blocks, in vectors or columns
   int64_t blocks_;

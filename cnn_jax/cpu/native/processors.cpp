@@ -1,6 +1,7 @@
 #include "outer_products.h"
 #include "pooling_windows.h"
 #include "row_products.h"
+#include "sliding_loops.h"
 
 namespace cnn_jax {
 
@@ -11,6 +12,7 @@ extern const WindowLoops x86_64_v3;
 extern const WindowLoops x86_64_v4;
 extern const OuterProductLoops outer_products_x86_64_v4;  // from outer_products.cpp
 extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
+extern const SlidingLoops sliding_x86_64_v4;               // from sliding_loops.cpp
 #endif
 
 namespace {
@@ -56,6 +58,14 @@ const OuterProductLoops* outer_product_loops() {
 const RowProductLoops* row_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
   return on_v4(row_products_x86_64_v4);
+#else
+  return nullptr;
+#endif
+}
+
+const SlidingLoops* sliding_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  return on_v4(sliding_x86_64_v4);
 #else
   return nullptr;
 #endif

@@ -1,0 +1,51 @@
+"""Convolutions of each channel by itself, along rows that stay in a core's nearest caches.
+
+oneDNN has depthwise kernels of its own in 2-D alone, and not for large windows, dilated gradients
+or bfloat16 gradients with a stride.
+"""
+
+import math
+
+from cnn_jax.cpu.convolution import Convolution, Kind
+
+# Measured: with fewer channels vectors are all but empty.
+_FEWEST_CHANNELS = 5
+# oneDNN's kernels work along a row.
+_SHORT_ROW = 5
+# For larger ones, and with a dilation, oneDNN's kernel gradients take each channel for a group.
+_LARGEST_WINDOW = 3
+
+
+def wins(convolution: Convolution) -> bool:
+    """Whether the method applies, and is faster than the kernels that oneDNN has of its own."""
+    c = convolution
+    if not _applies(c) or math.prod(_window(c)) == 1:
+        return False
+    if c.rank != 2:
+        return _channels(c) >= _FEWEST_CHANNELS
+    if c.kind is Kind.KERNEL_GRADIENT:
+        own = max(c.output) <= _LARGEST_WINDOW and max(c.stride) == 1
+        return not own and _channels(c) >= _FEWEST_CHANNELS
+    if max(c.lhs_dilation) > 1:
+        return c.dtype == "bfloat16" or max(c.rhs_dilation) > 1
+    dilated_gradient = c.kind is Kind.INPUT_GRADIENT and max(c.rhs_dilation) > 1
+    return dilated_gradient or c.output[-1] <= _SHORT_ROW
+
+
+def helps(convolution: Convolution) -> bool:
+    """Whether it is faster where oneDNN has a slow kernel or none."""
+    return _applies(convolution)
+
+
+def _applies(c: Convolution) -> bool:
+    if c.dtype not in ("float32", "bfloat16") or c.empty or not 1 <= c.rank <= 3:
+        return False
+    return 1 < max(c.feature_groups, c.batch_groups) == _channels(c) == c.out_channels
+
+
+def _channels(c: Convolution) -> int:
+    return c.batch if c.batch_groups > 1 else c.in_channels
+
+
+def _window(c: Convolution) -> tuple[int, ...]:
+    return c.output if c.kind is Kind.KERNEL_GRADIENT else c.window

@@ -1,0 +1,43 @@
+// A convolution as a window that slides over a picture.
+#pragma once
+
+#include <cstdint>
+
+#include "configuration.h"
+
+namespace cnn_jax {
+
+// What a window slides over, and the positions that it takes. An input gradient's slides over the
+// gradient of the output, spread out by the stride, with the kernel reversed; a kernel gradient's
+// goes as the convolution's own does. Axes that are missing stand first.
+struct Sliding {
+  explicit Sliding(const Configuration& configuration);
+
+  int64_t elements() const { return window[0] * window[1] * window[2]; }
+  int64_t rows() const { return result[0] * result[1]; }  // of an image's positions
+
+  // From the first to the last number that the window meets at once along an axis.
+  int64_t reach(int axis) const { return (window[axis] - 1) * dilation[axis] + 1; }
+
+  // Where a row of positions begins, the rows counted through all images.
+  int64_t result_row(int64_t row) const {
+    return row / rows() * result_image + row % rows() / result[1] * result_stride[0] +
+           row % result[1] * result_stride[1];
+  }
+
+  // Where an element of the window lies among a channel's weights.
+  int64_t weight(int64_t element) const {
+    return weights_start + element / (window[1] * window[2]) * weights_stride[0] +
+           element / window[2] % window[1] * weights_stride[1] +
+           element % window[2] * weights_stride[2];
+  }
+
+  int64_t batch;
+  int64_t given[3], spread[3];  // numbers, and how far from each other they lie
+  int64_t result[3], window[3], stride[3], dilation[3], low[3];
+  int64_t given_image, given_stride[3];
+  int64_t result_image, result_stride[3];
+  int64_t weights_start, weights_stride[3];
+};
+
+}  // namespace cnn_jax

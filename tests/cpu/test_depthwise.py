@@ -1,0 +1,216 @@
+"""Depthwise convolutions along rows: which are, how exactly, and to the same end."""
+
+import functools
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import assume, event, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from cnn_jax import cpu
+from cnn_jax.cpu import depthwise, fused_convolution
+
+MINE = "depthwise rows"
+
+
+def correlate(x, kernel, stride=1, padding=0, dilation=1):
+    """Each channel by itself, with channels last; a number stands for all axes."""
+    rank = x.ndim - 2
+    spatial = "DHW"[-rank:]
+
+    def all_axes(value):
+        return value if isinstance(value, tuple) else (value,) * rank
+
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        all_axes(stride),
+        [pad if isinstance(pad, tuple) else (pad, pad) for pad in all_axes(padding)],
+        rhs_dilation=all_axes(dilation),
+        feature_group_count=x.shape[-1],
+        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+    )
+
+
+def value_and_gradients(x, kernel, weight, **keywords):
+    """The result, and the gradients of its sum with these weights."""
+    value, pullback = jax.vjp(functools.partial(correlate, **keywords), x, kernel)
+    return value, *pullback(weight)
+
+
+def kernels_of(size, channels, window=3, dtype="float32", **keywords):
+    """Those of the result, of the gradient by x, and of that by the kernel."""
+    rank = len(size)
+    x = jax.ShapeDtypeStruct((4, *size, channels), dtype)
+    kernel = jax.ShapeDtypeStruct((*(window,) * rank, 1, channels), dtype)
+    result = functools.partial(correlate, **keywords)
+    # Gradients alone leave the value out.
+    gradients = [
+        jax.grad(lambda x, kernel: result(x, kernel).sum(), argument) for argument in (0, 1)
+    ]
+    with cpu.installed():
+        return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, *gradients)]
+
+
+@pytest.fixture(autouse=True)
+def _on_such_a_processor(native):
+    # Not asked of the choice, which is what is tested.
+    if "avx512dq" not in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX-512")
+
+
+@pytest.fixture
+def whatever_the_shape(monkeypatch):
+    """Everything that the method can compute is computed by it."""
+    monkeypatch.setattr(depthwise, "wins", depthwise.helps)
+    # Of the poolings' family is what follows a convolution, too.
+    with cpu.installed(kernels=["depthwise", "pooling"]):
+        yield
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_those_in_1_and_3_dimensions_are_computed_by_it(dtype):
+    assert kernels_of((300,), 32, dtype=dtype, padding=1) == [MINE] * 3
+    assert kernels_of((300,), 32, dtype=dtype, stride=3) == [MINE] * 3
+    assert kernels_of((9, 9, 9), 32, dtype=dtype, padding=1) == [MINE] * 3
+
+
+def test_in_2_dimensions_those_are_for_which_onednn_has_no_kernel_of_its_own():
+    assert kernels_of((30, 30), 32, padding=1) == ["oneDNN"] * 3
+    assert kernels_of((30, 30), 32, padding=1, stride=2) == ["oneDNN"] * 3
+    assert kernels_of((30, 30), 32, padding=2, dilation=2) == ["oneDNN", MINE, MINE]
+    assert kernels_of((30, 30), 32, window=7, padding=3) == ["oneDNN", "oneDNN", MINE]
+    assert kernels_of((30, 4), 32, padding=1)[:2] == [MINE, MINE]
+    assert kernels_of((30, 30), 32, padding=1, stride=2, dtype="bfloat16")[1] == MINE
+
+
+def test_others_are_not():
+    assert MINE not in kernels_of((300,), 3)
+    assert MINE not in kernels_of((300,), 32, window=1)
+    assert MINE not in kernels_of((300,), 32, dtype="float16")
+
+
+@st.composite
+def drawn(draw):
+    """The shapes of x and of a kernel, and how they are correlated."""
+    rank = draw(st.integers(1, 3))
+
+    def sizes(*choices: int) -> tuple[int, ...]:
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    # Long rows are taken in segments of up to 128 positions, tiles of them have up to 8.
+    size = sizes(*{1: (1, 5, 13, 129, 500), 2: (1, 2, 5, 9, 40), 3: (1, 3, 6, 11)}[rank])
+    window, dilation = sizes(1, 2, 3, 5, 7), sizes(1, 1, 2, 7)
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for r in reach)
+    # Blocks have 16 or 32 channels.
+    channels = draw(st.sampled_from([2, 15, 16, 17, 32, 33, 48, 65, 200]))
+    x, kernel = (draw(st.sampled_from([1, 2, 5])), *size, channels), (*window, 1, channels)
+    keywords = {"stride": sizes(1, 1, 2, 3, 9), "padding": padding, "dilation": dilation}
+    result = jax.eval_shape(
+        functools.partial(correlate, **keywords),
+        *(jax.ShapeDtypeStruct(shape, "float32") for shape in (x, kernel)),
+    ).shape
+    assume(min(result) > 0)
+    assume(np.prod(result) * np.prod(window) < 20_000_000)
+    assume(max(map(np.prod, (x, kernel, result))) < 1_000_000)
+    return x, kernel, result, keywords
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-6), ("bfloat16", 2**-8)])
+@settings(max_examples=40)
+@given(drawn(), st.integers(0, 2**32 - 1))
+def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
+    *sizes, keywords = shapes
+    draw = np.random.default_rng(seed)
+    arrays = [jnp.asarray(draw.normal(size=size), dtype) for size in sizes]
+    function = functools.partial(value_and_gradients, **keywords)
+    with cpu.uninstalled(), jax.enable_x64(True):
+        exact = jax.jit(function)(*(jnp.asarray(array, jnp.float64) for array in arrays))
+        exact = [np.asarray(array) for array in exact]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(depthwise, "wins", depthwise.helps)
+        with cpu.installed(kernels=["depthwise"]):
+            mine = jax.jit(function)(*arrays)
+            rows = cpu.explain(function, *arrays).rows
+    event(f"{sum(row.kernel == MINE for row in rows)} of {len(rows)} by rows")
+    for sums, value in zip(exact, mine, strict=True):
+        # Rounding follows each number; what sums lose, the largest.
+        allowed = precision * np.abs(sums) + 2e-6 * np.abs(sums).max()
+        assert (np.abs(np.asarray(value, np.float64) - sums) <= allowed).all()
+
+
+def test_sums_without_a_product_are_zero(whatever_the_shape):
+    # Between the windows and past the last one, and elements that meet padding alone.
+    x, kernel, weight = jnp.ones((2, 8, 9, 20)), jnp.ones((1, 1, 1, 20)), jnp.ones((2, 3, 3, 20))
+    function = functools.partial(value_and_gradients, stride=3)
+    assert {row.kernel for row in cpu.explain(function, x, kernel, weight).rows} == {MINE}
+    _, gradient, _ = jax.jit(function)(x, kernel, weight)
+    expected = np.zeros((2, 8, 9, 20))
+    expected[:, ::3, ::3] = 1
+    np.testing.assert_array_equal(gradient, expected)
+
+
+def two_layers(x, first, bias, second):
+    hidden = jax.nn.relu(correlate(x, first, padding=1) + bias)
+    return correlate(hidden, second, padding=1)
+
+
+@pytest.mark.parametrize("size", [(40, 4), (4, 300)])
+def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
+    whatever_the_shape, monkeypatch, size
+):
+    draw = np.random.default_rng(0)
+    sizes = (8, *size, 40), (3, 3, 1, 40), (1, 1, 1, 40), (3, 3, 1, 40)
+    arrays = [jnp.asarray(draw.normal(size=size), jnp.float32) for size in sizes]
+    gradient = jax.grad(lambda *a: (two_layers(*a) ** 2).sum(), (0, 1, 2, 3))
+    monkeypatch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
+    jax.clear_caches()
+    lowered = jax.jit(gradient).lower(*arrays)
+    assert lowered.as_text().count("cnn_jax_convolution") >= 5
+    assert "stablehlo.maximum" not in lowered.as_text()
+    with_it = lowered.compile()(*arrays)
+    with cpu.uninstalled():
+        without = jax.jit(gradient)(*arrays)
+    for a, b in zip(with_it, without, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5 * np.abs(b).max())
+
+
+_BITS = """
+import jax, jax.numpy as jnp, numpy as np
+from jax import lax
+from cnn_jax import cpu
+
+cpu.install(keep_memory=False)
+draw = np.random.default_rng(0)
+sizes = (16, 900, 70), (5, 1, 70), (16, 898, 70)
+x, kernel, dy = (jnp.asarray(draw.normal(size=size), jnp.float32) for size in sizes)
+
+@jax.jit
+def all_of_it(x, kernel, dy):
+    def result(x, kernel):
+        return lax.conv_general_dilated(
+            x, kernel, (1,), [(1, 1)], dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=70)
+    value, pullback = jax.vjp(result, x, kernel)
+    return value, *pullback(dy)
+
+rows = cpu.explain(all_of_it, x, kernel, dy).rows
+assert [row.kernel for row in rows] == ["depthwise rows"] * 3
+results = {tuple(np.asarray(a).tobytes() for a in all_of_it(x, kernel, dy)) for _ in range(5)}
+print(len(results), hash(results.pop()))
+"""
+
+
+def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(run_alone):
+    printed = {
+        # XLA makes so many threads, and the work is done on them.
+        run_alone(_BITS, NPROC=threads, PYTHONHASHSEED="0")
+        for threads in ("1", "2", "3")
+    }
+    assert len(printed) == 1
+    assert printed.pop().startswith("1 ")
