@@ -65,7 +65,9 @@ def _strided_gradient_wins(convolution: Convolution) -> bool:
     if max(c.rhs_dilation) > 1:
         return outputs >= _WIDE_DILATED_GRADIENT
     if inputs > _MANY_INPUTS_OF_GRADIENT:
-        return outputs <= _FEWER_OUTPUTS or outputs > _MORE_OUTPUTS
+        single = max(c.window) == 1
+        few = 1 < outputs < _VECTOR if single else outputs <= _FEWER_OUTPUTS
+        return few or outputs > _MORE_OUTPUTS
     short = c.input[-1] <= _SHORT_GRADIENT_ROW and max(c.window) > 1
     return inputs >= _FEWEST_INPUTS_OF_GRADIENT and outputs > _VECTOR and short
 
@@ -78,9 +80,11 @@ def helps(convolution: Convolution) -> bool:
     inputs, outputs = _in_group(c)
     # A window that covers the picture meets padding for the most part.
     beyond = sum(w > n for w, n in zip(c.window, c.input, strict=True))
-    product = max(*c.window, *c.stride) == 1
+    product = max(*c.window, *c.stride, *c.lhs_dilation) == 1
+    # XLA's own kernel in 3-D takes far longer than any.
+    many = c.rank == 3 or _has_many_products(c)
     enough = inputs >= _FEW_INPUTS or outputs >= _MANY_OUTPUTS
-    return enough and beyond < 2 and not product and _has_many_products(c)
+    return enough and beyond < 2 and not product and many
 
 
 def _applies(c: Convolution) -> bool:

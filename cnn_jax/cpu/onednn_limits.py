@@ -15,6 +15,8 @@ _FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 4, 5_000_000, 32, 100_00
 # Its kernels go row by row, which shorter rows don't repay unless channels fill whole vectors.
 _ROWS_WORK = 1_000_000
 _SHORT_ROW, _SHORT_ROWS_WORK = 3, 400_000
+# Of the gradient that a single element of a window goes back from.
+_SHORT_SINGLE_ROW = 4
 # A result of so few channels leaves most of a vector empty. In a small window that is lost only
 # where inputs are so many for each output.
 _FEW_OUTPUTS, _VECTOR, _MANY_INPUTS = 4, 16, 16
@@ -60,9 +62,11 @@ def slower(c: Convolution, general: bool) -> str | None:
         return None
     if gradient and _has_large_weights(c):
         return "the weights are large beside the picture"
+    step = c.lhs_dilation[-1]
+    if math.prod(c.window) == 1 and step > 1 and c.rank == 2 and _has_short_single_rows(c):
+        return "the rows are short, and channels don't fill their vectors"
     if gradient or math.prod(c.window) == 1:
         return None
-    step = c.lhs_dilation[-1]
     if step > 2 and c.in_channels <= 4 and c.output[-1] < 4 * step and c.flops // 2 >= _ROWS_WORK:
         return "the rows are narrow beside the stride"
     if any(step > 1 for step in c.lhs_dilation):
@@ -90,6 +94,10 @@ def _has_short_rows(c: Convolution) -> bool:
     partly = c.out_channels < 2 * _VECTOR and c.out_channels % _VECTOR != 0
     short = c.rank == 2 and c.output[-1] <= _SHORT_ROW
     return short and partly and c.flops // 2 >= _SHORT_ROWS_WORK
+
+
+def _has_short_single_rows(c: Convolution) -> bool:
+    return c.input[-1] <= _SHORT_SINGLE_ROW and _VECTOR < c.out_channels < 2 * _VECTOR
 
 
 def _has_many_inputs(c: Convolution) -> bool:
