@@ -3,13 +3,13 @@
 import functools
 import pathlib
 
+import channels_last
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
-from jax import lax
 
 from cnn_jax import cpu
 from cnn_jax.cpu import depthwise, fused_convolution
@@ -17,23 +17,9 @@ from cnn_jax.cpu import depthwise, fused_convolution
 MINE = "depthwise rows"
 
 
-def correlate(x, kernel, stride=1, padding=0, dilation=1):
-    """Each channel by itself, with channels last; a number stands for all axes."""
-    rank = x.ndim - 2
-    spatial = "DHW"[-rank:]
-
-    def all_axes(value):
-        return value if isinstance(value, tuple) else (value,) * rank
-
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        all_axes(stride),
-        [pad if isinstance(pad, tuple) else (pad, pad) for pad in all_axes(padding)],
-        rhs_dilation=all_axes(dilation),
-        feature_group_count=x.shape[-1],
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-    )
+def correlate(x, kernel, **keywords):
+    """Each channel by itself."""
+    return channels_last.correlate(x, kernel, groups=x.shape[-1], **keywords)
 
 
 def value_and_gradients(x, kernel, weight, **keywords):

@@ -7,32 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from channels_last import correlate
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
-from jax import lax
 
 from cnn_jax import cpu
 from cnn_jax.cpu import fused_convolution, narrow
 
 MINE = "window rows"
-
-
-def correlate(x, kernel, stride=1, padding=0, dilation=1):
-    """With channels last; a number stands for all axes."""
-    rank = x.ndim - 2
-    spatial = "DHW"[-rank:]
-
-    def all_axes(value):
-        return value if isinstance(value, tuple) else (value,) * rank
-
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        all_axes(stride),
-        [pad if isinstance(pad, tuple) else (pad, pad) for pad in all_axes(padding)],
-        rhs_dilation=all_axes(dilation),
-        dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
-    )
 
 
 def value_and_gradient(x, kernel, weight, **keywords):

@@ -7,14 +7,14 @@
 #include "padded_rows.h"
 #include "primitives.h"
 #include "rows_cut.h"
+#include "shared_out.h"
 #include "workspace.h"
 
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kWorthThreads = 5'000'000;  // multiply-adds, on XLA's threads
-constexpr double kMostKept = 1 << 20;         // numbers of rows
-constexpr int64_t kSlice = 1 << 12;           // sums that are added up together
+constexpr double kMostKept = 1 << 20;  // numbers of rows
+constexpr int64_t kSlice = 1 << 12;    // sums that are added up together
 
 class Depthwise {
  public:
@@ -196,11 +196,7 @@ void run_depthwise(const Configuration& c, const Arrays& arrays, const ForEach& 
                    const Finishing& finish) {
   refuse_depthwise(c);
   const Depthwise depthwise(c, *sliding_loops());
-  const bool alone = c.vector_work() < kWorthThreads;
-  const auto each = [&](int64_t count, const std::function<void(int64_t)>& body) {
-    if (!alone) return for_each(count, body);
-    for (int64_t i = 0; i < count; ++i) body(i);
-  };
+  const ForEach each = shared_out(c.vector_work(), for_each);
   if (c.kind == Kind::kKernelGradient) return run_sums(depthwise, arrays, each);
   const Workspace space(static_cast<size_t>(depthwise.size()) * sizeof(float));
   float* const packed = static_cast<float*>(space.data());

@@ -5,6 +5,7 @@
 
 #include "packed_kernel.h"
 #include "primitives.h"
+#include "shared_out.h"
 #include "tile_rows.h"
 #include "workspace.h"
 
@@ -14,7 +15,6 @@ namespace {
 constexpr int64_t kInCache = 128 << 10;       // numbers of the kernel that are used again and again
 constexpr int64_t kMostPositions = 240;       // of a piece of work
 constexpr int64_t kPieces = 8;                // at least, if they can be had
-constexpr int64_t kWorthThreads = 5'000'000;  // multiply-adds, on XLA's threads
 constexpr int64_t kMostParts = 64;            // beyond, the work is not in the products
 
 // Positions [begin, end) of a part.
@@ -134,11 +134,7 @@ void run_implicit_product(const Configuration& c, const Arrays& arrays, const Fo
   const Workspace space(static_cast<size_t>(kernel.size()) * sizeof(float));
   float* const packed = static_cast<float*>(space.data());
 
-  const bool alone = c.work() < kWorthThreads;
-  const auto each = [&](int64_t count, const std::function<void(int64_t)>& body) {
-    if (!alone) return for_each(count, body);
-    for (int64_t i = 0; i < count; ++i) body(i);
-  };
+  const ForEach each = shared_out(c.vector_work(), for_each);
   const bool forward = c.kind == Kind::kForward;
   const float* const weights = static_cast<const float*>(arrays.weights);
   const float* const given = static_cast<float*>(forward ? arrays.source : arrays.destination);

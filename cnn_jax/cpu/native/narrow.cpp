@@ -9,13 +9,13 @@
 #include "primitives.h"
 #include "row_products.h"
 #include "rows_cut.h"
+#include "shared_out.h"
 #include "workspace.h"
 
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kWorthThreads = 5'000'000;  // multiply-adds, on XLA's threads
-constexpr double kMostKept = 1 << 20;         // numbers of rows
+constexpr double kMostKept = 1 << 20;  // numbers of rows
 constexpr int64_t kMostWeights = 1 << 18;
 
 // A row of a padded picture has its channels next to each other, and so a window's row.
@@ -113,8 +113,8 @@ class Narrow {
       for (int64_t j = 0; j < size; ++j) to[j] = result + (begin + j) * step;
       for (int64_t block = 0; block < kernel_.blocks(); ++block) {
         products_.product(kernel_.along, static_cast<int>(size), kernel_.wide(block))(
-            {rows.data(), matrices.data() + block * count, count, matrices_.length, to, kernel_.first_column(block),
-             kernel_.columns(block), true});
+            {rows.data(), matrices.data() + block * count, count, matrices_.length, to,
+             kernel_.first_column(block), kernel_.columns(block), true});
       }
     }
   }
@@ -159,14 +159,12 @@ void run_narrow(const Configuration& c, const Arrays& arrays, const ForEach& for
   const void* const given = forward ? arrays.source : arrays.destination;
   void* const result = forward ? arrays.destination : arrays.source;
   const RowsCut& cut = narrow.cut();
-  const auto body = [&](int64_t piece) {
+  shared_out(c.vector_work(), for_each)(cut.pieces, [&](int64_t piece) {
     narrow.run(piece, given, packed, result);
     if (!finish) return;
     const int64_t begin = cut.position(cut.begin(piece));
     finish(piece, begin, cut.position(cut.begin(piece + 1)) - begin);
-  };
-  if (c.vector_work() >= kWorthThreads) return for_each(cut.pieces, body);
-  for (int64_t piece = 0; piece < cut.pieces; ++piece) body(piece);
+  });
 }
 
 }  // namespace cnn_jax

@@ -73,7 +73,9 @@ void PackedKernel::copy_rows(const float* from, int64_t begin, int64_t end, int6
                              float* to) const {
   const int64_t count = columns(block), all = wide(block) * kVector;
   if (kernel_.column_stride == 1) {
-    for (int64_t k = begin; k < end; ++k) std::copy_n(from + k * kernel_.length_stride, count, to + k * all);
+    for (int64_t k = begin; k < end; ++k) {
+      std::copy_n(from + k * kernel_.length_stride, count, to + k * all);
+    }
   } else {
     for (int64_t j = 0; j < count; ++j) {
       const float* const column = from + j * kernel_.column_stride;
@@ -85,7 +87,8 @@ void PackedKernel::copy_rows(const float* from, int64_t begin, int64_t end, int6
 
 void PackedKernel::copy_columns(const float* from, int64_t block, float* to) const {
   for (int64_t j = 0; j < columns(block); ++j, to += padded_) {
-    for (int64_t k = 0; k < kernel_.length; ++k) to[k] = from[j * kernel_.column_stride + k * kernel_.length_stride];
+    const float* const column = from + j * kernel_.column_stride;
+    for (int64_t k = 0; k < kernel_.length; ++k) to[k] = column[k * kernel_.length_stride];
     std::fill_n(to + kernel_.length, padded_ - kernel_.length, 0.0f);
   }
 }
