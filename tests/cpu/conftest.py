@@ -29,6 +29,14 @@ def native():
 
 
 @pytest.fixture
+def avx512(native):
+    """Skip where the processor has not the vectors that the library's own kernels need."""
+    # Not asked of the choice of a kernel, which is what is tested.
+    if "avx512dq" not in Path("/proc/cpuinfo").read_text():
+        pytest.skip("this processor has no AVX-512")
+
+
+@pytest.fixture
 def run_alone():
     """Run a program in a process of its own that ends well, and return what it prints."""
 
@@ -44,3 +52,18 @@ def run_alone():
         return result.stdout
 
     return run
+
+
+@pytest.fixture
+def same_bits(run_alone):
+    """Check that a program prints the same, which begins with 1, on any number of threads."""
+
+    def check(program: str) -> None:
+        # XLA makes so many threads, and the work is done on them.
+        printed = {
+            run_alone(program, NPROC=threads, PYTHONHASHSEED="0") for threads in ("1", "2", "3")
+        }
+        assert len(printed) == 1
+        assert printed.pop().startswith("1 ")
+
+    return check

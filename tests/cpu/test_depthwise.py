@@ -1,7 +1,6 @@
 """Depthwise convolutions along rows: which are, how exactly, and to the same end."""
 
 import functools
-import pathlib
 
 import channels_last
 import jax
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 
 from cnn_jax import cpu
 from cnn_jax.cpu import depthwise, fused_convolution
+
+pytestmark = pytest.mark.usefixtures("avx512")
 
 MINE = "depthwise rows"
 
@@ -40,13 +41,6 @@ def kernels_of(size, channels, window=3, dtype="float32", **keywords):
     ]
     with cpu.installed():
         return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, *gradients)]
-
-
-@pytest.fixture(autouse=True)
-def _on_such_a_processor(native):
-    # Not asked of the choice, which is what is tested.
-    if "avx512dq" not in pathlib.Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX-512")
 
 
 @pytest.fixture
@@ -192,11 +186,5 @@ print(len(results), hash(results.pop()))
 """
 
 
-def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(run_alone):
-    printed = {
-        # XLA makes so many threads, and the work is done on them.
-        run_alone(_BITS, NPROC=threads, PYTHONHASHSEED="0")
-        for threads in ("1", "2", "3")
-    }
-    assert len(printed) == 1
-    assert printed.pop().startswith("1 ")
+def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(same_bits):
+    same_bits(_BITS)

@@ -1,7 +1,6 @@
 """Convolutions by whole rows of their windows: which are, how exactly, and to the same end."""
 
 import functools
-import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +12,8 @@ from hypothesis import strategies as st
 
 from cnn_jax import cpu
 from cnn_jax.cpu import fused_convolution, narrow
+
+pytestmark = pytest.mark.usefixtures("avx512")
 
 MINE = "window rows"
 
@@ -32,13 +33,6 @@ def kernels_of(size, channels, window=3, dtype="float32", **keywords):
     gradient = jax.grad(lambda x, kernel: result(x, kernel).sum())
     with cpu.installed():
         return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, gradient)]
-
-
-@pytest.fixture(autouse=True)
-def _on_such_a_processor(native):
-    # Not asked of the choice, which is what is tested.
-    if "avx512dq" not in pathlib.Path("/proc/cpuinfo").read_text():
-        pytest.skip("this processor has no AVX-512")
 
 
 @pytest.fixture

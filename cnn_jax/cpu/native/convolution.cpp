@@ -2,11 +2,8 @@
 
 #include <exception>
 
-#include "depthwise.h"
 #include "epilogue.h"
-#include "implicit_product.h"
-#include "kernel_gradient.h"
-#include "narrow.h"
+#include "own_methods.h"
 #include "placement.h"
 #include "prepared.h"
 #include "primitives.h"
@@ -42,20 +39,8 @@ Support supported(const std::vector<int64_t>& numbers, std::string* why) {
       refuse_epilogue(numbers, configuration);
       return Support::kOwn;
     }
-    if (configuration.method == Method::kOuterProducts) {
-      refuse_outer_products(configuration);
-      return Support::kOwn;
-    }
-    if (configuration.method == Method::kImplicitProduct) {
-      refuse_implicit_product(configuration);
-      return Support::kOwn;
-    }
-    if (configuration.method == Method::kDepthwise) {
-      refuse_depthwise(configuration);
-      return Support::kOwn;
-    }
-    if (configuration.method == Method::kNarrow) {
-      refuse_narrow(configuration);
+    if (const OwnMethod* method = own_method(configuration.method)) {
+      method->refuse(configuration);
       return Support::kOwn;
     }
     const int threads = threads_worth_waking(numbers, configuration);
@@ -76,17 +61,8 @@ void run(const std::vector<int64_t>& numbers, const Configuration& configuration
   if (configuration.after != After::kNothing) {
     return run_with_epilogue(numbers, configuration, arrays, for_each);
   }
-  if (configuration.method == Method::kOuterProducts) {
-    return run_outer_products(configuration, arrays);
-  }
-  if (configuration.method == Method::kImplicitProduct) {
-    return run_implicit_product(configuration, arrays, for_each);
-  }
-  if (configuration.method == Method::kDepthwise) {
-    return run_depthwise(configuration, arrays, for_each);
-  }
-  if (configuration.method == Method::kNarrow) {
-    return run_narrow(configuration, arrays, for_each);
+  if (const OwnMethod* method = own_method(configuration.method)) {
+    return method->run(configuration, arrays, for_each, {});
   }
   const Kind kind = configuration.kind;
   const int threads = threads_worth_waking(numbers, configuration);

@@ -5,9 +5,7 @@
 #include <memory>
 #include <thread>
 
-#include "depthwise.h"
-#include "implicit_product.h"
-#include "narrow.h"
+#include "own_methods.h"
 #include "placement.h"
 #include "pooling_windows.h"
 #include "prepared.h"
@@ -224,25 +222,10 @@ void run_winograd(const std::vector<int64_t>& numbers, const Configuration& c,
   finish.add_up(arrays.sums);
 }
 
-// A method that may compute pixels one after the other with all of their channels.
-struct InOrder {
-  void (*refuse)(const Configuration&);
-  int64_t (*pieces)(const Configuration&);
-  void (*run)(const Configuration&, const Arrays&, const ForEach&, const Finishing&);
-};
-
-const InOrder& in_order(Method method) {
-  static const InOrder implicit = {refuse_implicit_product, implicit_product_pieces,
-                                   run_implicit_product};
-  static const InOrder depthwise = {refuse_depthwise, depthwise_pieces, run_depthwise};
-  static const InOrder narrow = {refuse_narrow, narrow_pieces, run_narrow};
-  return method == Method::kDepthwise ? depthwise : method == Method::kNarrow ? narrow : implicit;
-}
-
 // How many pieces the work is cut into. Throws dnnl::error where pixels aren't computed one after the
 // other with all of their channels, or had better not be.
 int64_t pieces_in_order(const Configuration& c) {
-  const InOrder& method = in_order(c.method);
+  const OwnMethod& method = *own_method(c.method);
   method.refuse(c);
   const int64_t pieces = method.pieces(c);
   const bool forward = c.kind == Kind::kForward;
@@ -262,7 +245,7 @@ int64_t pieces_in_order(const Configuration& c) {
 
 void run_in_order(const Configuration& c, const Arrays& arrays, const ForEach& for_each) {
   Finish finish(c, arrays, pieces_in_order(c));
-  in_order(c.method).run(c, arrays, for_each, std::ref(finish));
+  own_method(c.method)->run(c, arrays, for_each, std::ref(finish));
   finish.add_up(arrays.sums);
 }
 

@@ -1,0 +1,38 @@
+#include "own_methods.h"
+
+#include "depthwise.h"
+#include "implicit_product.h"
+#include "kernel_gradient.h"
+#include "narrow.h"
+
+namespace cnn_jax {
+namespace {
+
+constexpr OwnMethod kOuterProducts = {
+    refuse_outer_products, nullptr,
+    [](const Configuration& c, const Arrays& arrays, const ForEach&, const Finishing&) {
+      run_outer_products(c, arrays);
+    }};
+constexpr OwnMethod kImplicitProduct = {refuse_implicit_product, implicit_product_pieces,
+                                        run_implicit_product};
+constexpr OwnMethod kDepthwise = {refuse_depthwise, depthwise_pieces, run_depthwise};
+constexpr OwnMethod kNarrow = {refuse_narrow, narrow_pieces, run_narrow};
+
+}  // namespace
+
+const OwnMethod* own_method(Method method) {
+  switch (method) {
+    case Method::kOuterProducts:
+      return &kOuterProducts;
+    case Method::kImplicitProduct:
+      return &kImplicitProduct;
+    case Method::kDepthwise:
+      return &kDepthwise;
+    case Method::kNarrow:
+      return &kNarrow;
+    default:
+      return nullptr;
+  }
+}
+
+}  // namespace cnn_jax
