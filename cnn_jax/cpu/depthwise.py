@@ -1,7 +1,8 @@
 """Convolutions of each channel by itself, along rows that stay in a core's nearest caches.
 
 oneDNN has depthwise kernels of its own in 2-D alone, and not for large windows, dilated gradients
-or bfloat16 gradients with a stride.
+or bfloat16 gradients with a stride. They fetch the memory that a result is written to, which takes
+most of their time where it is large.
 """
 
 import math
@@ -14,6 +15,9 @@ _FEWEST_CHANNELS = 5
 _SHORT_ROW = 5
 # For larger ones, and with a dilation, oneDNN's kernel gradients take each channel for a group.
 _LARGEST_WINDOW = 3
+# As in native/past_caches.cpp.
+_LARGE_RESULT = 10 << 20  # bytes
+_WHOLE_VECTORS = 16
 
 
 def wins(convolution: Convolution) -> bool:
@@ -26,6 +30,8 @@ def wins(convolution: Convolution) -> bool:
     if c.kind is Kind.KERNEL_GRADIENT:
         own = max(c.output) <= _LARGEST_WINDOW and max(c.stride) == 1
         return not own and _channels(c) >= _FEWEST_CHANNELS
+    if _has_large_result(c) and (c.kind is Kind.INPUT_GRADIENT or _rarely_leaves_rows(c)):
+        return True
     if max(c.lhs_dilation) > 1:
         return c.dtype == "bfloat16" or max(c.rhs_dilation) > 1
     dilated_gradient = c.kind is Kind.INPUT_GRADIENT and max(c.rhs_dilation) > 1
@@ -41,6 +47,19 @@ def _applies(c: Convolution) -> bool:
     if c.dtype not in ("float32", "bfloat16") or c.empty or not 1 <= c.rank <= 3:
         return False
     return 1 < max(c.feature_groups, c.batch_groups) == _channels(c) == c.out_channels
+
+
+def _has_large_result(c: Convolution) -> bool:
+    numbers = c.batch * math.prod(c.output) * c.out_channels
+    return (
+        c.dtype == "float32" and 4 * numbers > _LARGE_RESULT and not c.out_channels % _WHOLE_VECTORS
+    )
+
+
+def _rarely_leaves_rows(c: Convolution) -> bool:
+    # With a stride oneDNN's own is faster.
+    row, reach = c.output[-1], (c.window[-1] - 1) * c.rhs_dilation[-1]
+    return max(c.stride) == 1 and 4 * reach <= row
 
 
 def _channels(c: Convolution) -> int:

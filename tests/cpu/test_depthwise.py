@@ -68,6 +68,14 @@ def test_in_2_dimensions_those_are_for_which_onednn_has_no_kernel_of_its_own():
     assert kernels_of((30, 30), 32, padding=1, stride=2, dtype="bfloat16")[1] == MINE
 
 
+def test_so_are_those_whose_result_is_large():
+    assert kernels_of((120, 120), 64, padding=1) == [MINE, MINE, "oneDNN"]
+    assert kernels_of((120, 120), 64, window=5, padding=2)[:2] == [MINE, MINE]
+    assert kernels_of((240, 240), 64, padding=1, stride=2)[:2] == ["oneDNN", MINE]
+    assert MINE not in kernels_of((120, 120), 63, padding=1)
+    assert MINE not in kernels_of((170, 170), 64, padding=1, dtype="bfloat16")
+
+
 def test_others_are_not():
     assert MINE not in kernels_of((300,), 3)
     assert MINE not in kernels_of((300,), 32, window=1)
@@ -124,6 +132,20 @@ def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
         assert (np.abs(np.asarray(value, np.float64) - sums) <= allowed).all()
 
 
+@pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-6), ("bfloat16", 2**-8)])
+def test_so_is_a_result_that_is_too_large_for_the_caches(dtype, precision):
+    draw = np.random.default_rng(0)
+    x, kernel = draw.normal(size=(16, 6000, 64)), draw.normal(size=(3, 1, 64))
+    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+    with cpu.installed(kernels=["depthwise"]):
+        function = functools.partial(correlate, padding=1)
+        assert cpu.explain(function, x, kernel).rows[0].kernel == MINE
+        result = np.asarray(jax.jit(function)(x, kernel), np.float64)
+    wide = np.pad(np.asarray(x, np.float64), [(0, 0), (1, 1), (0, 0)])
+    exact = sum(wide[:, i : i + 6000] * np.asarray(kernel[i], np.float64) for i in range(3))
+    assert (np.abs(result - exact) <= precision * np.abs(exact) + 2e-6 * np.abs(exact).max()).all()
+
+
 def test_sums_without_a_product_are_zero(whatever_the_shape):
     # Between the windows and past the last one, and elements that meet padding alone.
     x, kernel, weight = jnp.ones((2, 8, 9, 20)), jnp.ones((1, 1, 1, 20)), jnp.ones((2, 3, 3, 20))
@@ -167,7 +189,7 @@ from cnn_jax import cpu
 
 cpu.install(keep_memory=False)
 draw = np.random.default_rng(0)
-sizes = (16, 900, 70), (5, 1, 70), (16, 898, 70)
+sizes = (16, 900, CHANNELS), (5, 1, CHANNELS), (16, 898, CHANNELS)
 x, kernel, dy = (jnp.asarray(draw.normal(size=size), jnp.float32) for size in sizes)
 
 @jax.jit
@@ -175,7 +197,7 @@ def all_of_it(x, kernel, dy):
     def result(x, kernel):
         return lax.conv_general_dilated(
             x, kernel, (1,), [(1, 1)], dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=70)
+            feature_group_count=CHANNELS)
     value, pullback = jax.vjp(result, x, kernel)
     return value, *pullback(dy)
 
@@ -186,5 +208,6 @@ print(len(results), hash(results.pop()))
 """
 
 
-def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(same_bits):
-    same_bits(_BITS)
+@pytest.mark.parametrize("channels", ["64", "70"])
+def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(same_bits, channels):
+    same_bits(_BITS.replace("CHANNELS", channels))

@@ -5,6 +5,7 @@
 
 #include "numbers.h"
 #include "padded_rows.h"
+#include "past_caches.h"
 #include "primitives.h"
 #include "rows_cut.h"
 #include "shared_out.h"
@@ -24,12 +25,18 @@ class Depthwise {
         s_(configuration),
         width_(c_.groups > kLanes ? kLanes * kMostVectors : kLanes),
         blocks_(divided_up(c_.groups, width_)),
+        first_whole_(divided_up(s_.low[2], s_.stride[2])),
+        past_whole_(divided_up(s_.given[2] + s_.low[2] - s_.reach(2) + 1, s_.stride[2])),
         cut_(c_.kind == Kind::kKernelGradient ? RowsCut::of_sums(s_, size())
                                               : RowsCut::of_result(s_, c_.groups)) {}
 
   const RowsCut& cut() const { return cut_; }
 
-  double kept() const { return PaddedRows::size(s_, c_.groups, width_, cut_.positions); }
+  // Numbers of the rows that are kept.
+  double kept() const {
+    if (in_place() && c_.kind != Kind::kKernelGradient) return 0;
+    return PaddedRows::size(s_, c_.groups, width_, cut_.positions);
+  }
 
   // Of the weights, or of the sums that a kernel gradient is: [block, element, width].
   int64_t size() const { return blocks_ * s_.elements() * width_; }
@@ -59,11 +66,26 @@ class Depthwise {
     }
   }
 
-  void correlate(int64_t piece, const void* given, const float* packed, void* result) const {
-    PaddedRows rows(s_, loops_, c_.type, given, c_.groups, width_, cut_.positions);
-    for (int64_t segment = cut_.begin(piece); segment < cut_.begin(piece + 1); ++segment) {
-      correlate(segment, rows, packed, static_cast<char*>(result));
+  // `at_once` tells that nobody works on the result before all of it is there.
+  void correlate(int64_t piece, const void* given, const float* packed, void* result,
+                 bool at_once) const {
+    DepthwiseTile tile = {};
+    tile.window = s_.window[2];
+    tile.to_step = s_.result_stride[2];
+    tile.past_caches = at_once && goes_past_caches(result);
+    auto* const to = static_cast<char*>(result);
+    if (in_place()) {
+      std::vector<WindowRow> met;
+      for (int64_t segment = cut_.begin(piece); segment < cut_.begin(piece + 1); ++segment) {
+        correlate_in_place(segment, static_cast<const float*>(given), met, packed, tile, to);
+      }
+    } else {
+      PaddedRows rows(s_, loops_, c_.type, given, c_.groups, width_, cut_.positions);
+      for (int64_t segment = cut_.begin(piece); segment < cut_.begin(piece + 1); ++segment) {
+        correlate(segment, rows, packed, tile, to);
+      }
     }
+    if (tile.past_caches) loops_.finish_stores();
   }
 
   // The sums of one piece.
@@ -106,27 +128,74 @@ class Depthwise {
     return s_.result_row(cut_.row(segment)) + cut_.first(segment) * s_.result_stride[2];
   }
 
-  void correlate(int64_t segment, PaddedRows& rows, const float* packed, char* result) const {
+  // Whether rows are taken as they lie in what is given. Not where many windows leave them, since those
+  // are taken one by one.
+  bool in_place() const {
+    return c_.type == Type::kFloat32 && s_.spread[2] == 1 && c_.groups % kLanes == 0 &&
+           4 * (past_whole_ - first_whole_) >= 3 * s_.result[2];
+  }
+
+  bool goes_past_caches(const void* result) const {
+    const auto whole = [](int64_t number) { return number % kLanes == 0; };
+    const int64_t numbers = s_.batch * s_.rows() * s_.result[2] * c_.groups;
+    return whole(c_.groups) && whole(s_.result_image) &&
+           std::all_of(s_.result_stride, s_.result_stride + 3, whole) &&
+           stored_past_caches(result, numbers * bytes(c_.type));
+  }
+
+  void correlate(int64_t segment, PaddedRows& rows, const float* packed, DepthwiseTile tile,
+                 char* result) const {
     const int64_t positions = cut_.positions_of(segment);
     const auto& met = rows.met(cut_.row(segment), cut_.first(segment), positions);
-    DepthwiseTile tile = {};
     tile.rows = met.data();
     tile.count = static_cast<int64_t>(met.size());
     tile.elements = s_.window[2];
     tile.apart = s_.dilation[2] * width_;
     tile.step = s_.stride[2] * width_;
-    tile.to_step = s_.result_stride[2];
-    const int64_t tiles = divided_up(positions, kMostTogether);
+    correlate(tile, positions, rows.block(), packed, 0,
+              result + place(segment) * bytes(c_.type));
+  }
+
+  void correlate_in_place(int64_t segment, const float* given, std::vector<WindowRow>& met,
+                          const float* packed, DepthwiseTile tile, char* result) const {
+    met.clear();
+    s_.each_line(cut_.row(segment), [&](const Line& line, int64_t i, int64_t j) {
+      met.push_back({given + s_.given_line(line), i * s_.window[1] + j});
+    });
+    tile.rows = met.data();
+    tile.count = static_cast<int64_t>(met.size());
+    tile.apart = s_.dilation[2] * s_.given_stride[2];
+    tile.step = s_.stride[2] * s_.given_stride[2];
+    const int64_t end = cut_.first(segment) + cut_.positions_of(segment);
+    for (int64_t first = cut_.first(segment), next; first < end; first = next) {
+      // Windows that are wholly on the row go together, those that leave it one by one.
+      next = first < first_whole_ ? first + 1 : std::clamp(past_whole_, first + 1, end);
+      const int64_t start = first * s_.stride[2] - s_.low[2], dilation = s_.dilation[2];
+      const auto elements_before = [&](int64_t pixels) {
+        return std::min(divided_up(std::max<int64_t>(pixels, 0), dilation), s_.window[2]);
+      };
+      const int64_t unmet = elements_before(-start);
+      tile.elements = std::max<int64_t>(elements_before(s_.given[2] - start) - unmet, 0);
+      tile.offset = (start + unmet * dilation) * s_.given_stride[2];
+      const int64_t at = s_.result_row(cut_.row(segment)) + first * tile.to_step;
+      correlate(tile, next - first, width_, packed, unmet, result + at * bytes(c_.type));
+    }
+  }
+
+  // Some positions of a row, with all channels. Blocks of them are so far apart in the rows; the
+  // window's first elements meet nothing.
+  void correlate(DepthwiseTile tile, int64_t positions, int64_t block_step, const float* packed,
+                 int64_t unmet, char* result) const {
+    const int64_t tiles = divided_up(positions, kMostTogether), offset = tile.offset;
     for (int64_t i = 0; i < tiles; ++i) {
       const int64_t begin = i * positions / tiles, end = (i + 1) * positions / tiles;
       for (int64_t block = 0; block < blocks_; ++block) {
-        tile.offset = begin * tile.step + block * rows.block();
-        tile.weights = packed + block * s_.elements() * width_;
+        const int vectors = vectors_of(block);
+        tile.offset = offset + begin * tile.step + block * block_step;
+        tile.weights = packed + block * s_.elements() * width_ + unmet * vectors * kLanes;
         tile.channels = channels_of(block);
-        const int64_t at = place(segment) + begin * tile.to_step + block * width_;
-        tile.to = result + at * bytes(c_.type);
-        loops_.depthwise(c_.type, static_cast<int>(end - begin), vectors_of(block),
-                         tile.step)(tile);
+        tile.to = result + (begin * tile.to_step + block * width_) * bytes(c_.type);
+        loops_.depthwise(c_.type, static_cast<int>(end - begin), vectors, tile.step)(tile);
       }
     }
   }
@@ -156,6 +225,7 @@ class Depthwise {
   const SlidingLoops& loops_;
   const Sliding s_;
   const int64_t width_, blocks_;  // channels of a block, of which the last may have fewer
+  const int64_t first_whole_, past_whole_;  // positions of a row whose windows don't leave it
   const RowsCut cut_;
 };
 
@@ -206,7 +276,7 @@ void run_depthwise(const Configuration& c, const Arrays& arrays, const ForEach& 
   void* const result = forward ? arrays.destination : arrays.source;
   const RowsCut& cut = depthwise.cut();
   each(cut.pieces, [&](int64_t piece) {
-    depthwise.correlate(piece, given, packed, result);
+    depthwise.correlate(piece, given, packed, result, !finish);
     if (!finish) return;
     const int64_t begin = cut.position(cut.begin(piece));
     finish(piece, begin, cut.position(cut.begin(piece + 1)) - begin);

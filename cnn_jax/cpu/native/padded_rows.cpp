@@ -5,21 +5,13 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kNone = -1;
+constexpr Line kNone = {-1, -1, -1};
 // Blocks a power of two apart would take each other's places in the cache.
 constexpr int64_t kApart = 16;
 
 // Pixels that windows at so many positions meet along a row.
 int64_t length_of(const Sliding& s, int64_t positions) {
   return (positions - 1) * s.stride[2] + s.reach(2);
-}
-
-// The number that lies at a place, or none.
-int64_t number_at(const Sliding& s, int axis, int64_t place) {
-  const int64_t spread = s.spread[axis];
-  if (place < 0 || place >= s.given[axis] * spread) return kNone;
-  if (spread == 1) return place;
-  return place % spread == 0 ? place / spread : kNone;
 }
 
 }  // namespace
@@ -49,33 +41,22 @@ PaddedRows::PaddedRows(const Sliding& s, const SlidingLoops& loops, Type type, c
 
 const std::vector<WindowRow>& PaddedRows::met(int64_t row, int64_t first, int64_t positions) {
   const Sliding& s = sliding_;
-  const int64_t image = row / s.rows(), within = row % s.rows();
-  const int64_t outer = within / s.result[1] * s.stride[0] - s.low[0];
-  const int64_t middle = within % s.result[1] * s.stride[1] - s.low[1];
   const int64_t from = first * s.stride[2] - s.low[2];
   met_.clear();
-  for (int64_t i = 0; i < s.window[0]; ++i) {
-    const int64_t slice = number_at(s, 0, outer + i * s.dilation[0]);
-    for (int64_t j = 0; j < s.window[1]; ++j) {
-      const int64_t place = middle + j * s.dilation[1];
-      const int64_t line = number_at(s, 1, place);
-      if (slice == kNone || line == kNone) continue;
-      // Those that one window meets have places of their own.
-      const int64_t at = i * kept_each_ + place % kept_each_;
-      float* const pixels = static_cast<float*>(space_.data()) + at * row_;
-      const Kept wanted = {(image * s.given[0] + slice) * s.given[1] + line, from};
-      if (kept_[at].row != wanted.row || kept_[at].first != wanted.first) {
-        copy(image, slice, line, from, length_of(s, positions), pixels);
-        kept_[at] = wanted;
-      }
-      met_.push_back({pixels, i * s.window[1] + j});
+  s.each_line(row, [&](const Line& line, int64_t i, int64_t j) {
+    // Those that one window meets have places of their own.
+    const int64_t at = i * kept_each_ + line.line * s.spread[1] % kept_each_;
+    float* const pixels = static_cast<float*>(space_.data()) + at * row_;
+    if (!(kept_[at].line == line && kept_[at].first == from)) {
+      copy(line, from, length_of(s, positions), pixels);
+      kept_[at] = {line, from};
     }
-  }
+    met_.push_back({pixels, i * s.window[1] + j});
+  });
   return met_;
 }
 
-void PaddedRows::copy(int64_t image, int64_t slice, int64_t line, int64_t first, int64_t count,
-                      float* to) {
+void PaddedRows::copy(const Line& line, int64_t first, int64_t count, float* to) {
   const Sliding& s = sliding_;
   const int64_t spread = s.spread[2];
   const int64_t begin = divided_up(std::max<int64_t>(first, 0), spread);
@@ -88,8 +69,7 @@ void PaddedRows::copy(int64_t image, int64_t slice, int64_t line, int64_t first,
     std::fill_n(block, before * width_, 0.0f);
     std::fill_n(block + after * width_, (count - after) * width_, 0.0f);
   }
-  const int64_t at = image * s.given_image + slice * s.given_stride[0] + line * s.given_stride[1] +
-                     begin * s.given_stride[2];
+  const int64_t at = s.given_line(line) + begin * s.given_stride[2];
   loops_.widen({given_ + at * bytes(type_), type_, end - begin, s.given_stride[2], channels_,
                 to + (begin * spread - first) * width_, width_, spread * width_, block_});
 }

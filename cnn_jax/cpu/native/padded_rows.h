@@ -31,11 +31,12 @@ class PaddedRows {
 
  private:
   struct Kept {
-    int64_t row, first;
+    Line line;
+    int64_t first;
   };
 
-  // What lies at `count` places of a row, from `first` on.
-  void copy(int64_t image, int64_t slice, int64_t line, int64_t first, int64_t count, float* to);
+  // What lies at `count` places of a line, from `first` on.
+  void copy(const Line& line, int64_t first, int64_t count, float* to);
 
   const Sliding& sliding_;
   const SlidingLoops& loops_;

@@ -2,10 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "configuration.h"
 
 namespace cnn_jax {
+
+// A line of pixels, along the last axis.
+struct Line {
+  int64_t image, slice, line;
+
+  bool operator==(const Line& other) const {
+    return image == other.image && slice == other.slice && line == other.line;
+  }
+};
 
 // What a window slides over, and the positions that it takes. An input gradient's slides over the
 // gradient of the output, spread out by the stride, with the kernel reversed; a kernel gradient's
@@ -30,6 +40,33 @@ struct Sliding {
     return weights_start + element / (window[1] * window[2]) * weights_stride[0] +
            element / window[2] % window[1] * weights_stride[1] +
            element % window[2] * weights_stride[2];
+  }
+
+  // The number that lies at a place of an axis, if there is one.
+  std::optional<int64_t> number_at(int axis, int64_t place) const {
+    if (place < 0 || place >= given[axis] * spread[axis] || place % spread[axis] != 0) return {};
+    return place / spread[axis];
+  }
+
+  // Calls body(line, i, j) with the lines of what is given that windows meet which are on a row of
+  // positions, and which line of the window meets each.
+  template <typename Body>
+  void each_line(int64_t row, const Body& body) const {
+    const int64_t image = row / rows(), within = row % rows();
+    const int64_t outer = within / result[1] * stride[0] - low[0];
+    const int64_t middle = within % result[1] * stride[1] - low[1];
+    for (int64_t i = 0; i < window[0]; ++i) {
+      const auto slice = number_at(0, outer + i * dilation[0]);
+      for (int64_t j = 0; slice && j < window[1]; ++j) {
+        const auto line = number_at(1, middle + j * dilation[1]);
+        if (line) body(Line{image, *slice, *line}, i, j);
+      }
+    }
+  }
+
+  // Where a line begins.
+  int64_t given_line(const Line& line) const {
+    return line.image * given_image + line.slice * given_stride[0] + line.line * given_stride[1];
   }
 
   int64_t batch;

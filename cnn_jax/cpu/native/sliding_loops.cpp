@@ -33,6 +33,15 @@ CNN_JAX_INLINE void store_some(L::Float values, Bfloat16* to, __mmask16 which) {
   _mm256_mask_storeu_epi16(to, which, (__m256i)L::low_halves(bits >> 16));
 }
 
+CNN_JAX_INLINE void store_past_caches(L::Float values, float* to) {
+  _mm512_stream_ps(to, (__m512)values);
+}
+
+CNN_JAX_INLINE void store_past_caches(L::Float values, Bfloat16* to) {
+  const auto bits = (L::Bits)L::rounded(values, to);
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)L::low_halves(bits >> 16));
+}
+
 template <typename Number>
 void widen_numbers(const Number* from, int64_t count, float* to) {
   int64_t i = 0;
@@ -95,7 +104,7 @@ void depthwise_tile(const DepthwiseTile& t) {
   const int64_t step = kStep == 0 ? t.step : kStep;
   for (int64_t row = 0; row < t.count; ++row) {
     const float* from = t.rows[row].pixels + t.offset;
-    const float* weights = t.weights + t.rows[row].number * t.elements * kVectors * kLanes;
+    const float* weights = t.weights + t.rows[row].number * t.window * kVectors * kLanes;
     for (int64_t element = 0; element < t.elements; ++element, from += t.apart) {
       typename L::Float factors[kVectors];
 #pragma GCC unroll 2
@@ -115,7 +124,11 @@ void depthwise_tile(const DepthwiseTile& t) {
     auto* to = static_cast<Number*>(t.to) + i * t.to_step;
 #pragma GCC unroll 2
     for (int j = 0; j < kVectors; ++j) {
-      store_some(sums[i][j], to + kLanes * j, j == kVectors - 1 ? last : __mmask16{0xffff});
+      if (t.past_caches) {
+        store_past_caches(sums[i][j], to + kLanes * j);
+      } else {
+        store_some(sums[i][j], to + kLanes * j, j == kVectors - 1 ? last : __mmask16{0xffff});
+      }
     }
   }
 }
@@ -190,9 +203,12 @@ constexpr DepthwiseSum kSums[kMostVectors][kMostTogether] = {CNN_JAX_SUMS(1), CN
 
 DepthwiseSum depthwise_sum(int elements, int vectors) { return kSums[vectors - 1][elements - 1]; }
 
+void finish_stores() { _mm_sfence(); }
+
 }  // namespace
 
 extern const SlidingLoops sliding_x86_64_v4;
-const SlidingLoops sliding_x86_64_v4 = {widen, narrow, depthwise, depthwise_sum};
+const SlidingLoops sliding_x86_64_v4 = {widen, narrow, depthwise, depthwise_sum,
+                                        finish_stores};
 
 }  // namespace cnn_jax

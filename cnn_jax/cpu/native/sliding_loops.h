@@ -44,14 +44,16 @@ struct WindowRow {
 struct DepthwiseTile {
   const WindowRow* rows;
   int64_t count;         // of the rows
-  int64_t elements;      // of the window in each
+  int64_t elements;      // of the window that meet something in each
+  int64_t window;        // of its elements, those of one row
   int64_t apart;         // numbers from one of them to the next
   int64_t step;          // numbers from one position to the next
-  int64_t offset;        // of the first position in each row
-  const float* weights;  // [rows of the window, elements, whole vectors of channels]
+  int64_t offset;        // of what the first element meets at the first position, in each row
+  const float* weights;  // [rows of the window, its elements, whole vectors of channels]
   void* to;
   int64_t to_step;   // from one position to the next
   int64_t channels;  // that are written
+  bool past_caches;  // the result goes to memory at once; only in whole vectors, at their addresses
 };
 
 // Some elements of a window, each the sum over the positions of a row of what it meets, times the
@@ -74,6 +76,9 @@ struct SlidingLoops {
   // Each for so many positions or elements, and vectors of channels.
   DepthwiseProduct (*depthwise)(Type type, int positions, int vectors, int64_t step);
   DepthwiseSum (*depthwise_sum)(int elements, int vectors);
+
+  // What went past the caches is in memory for all threads when it returns.
+  void (*finish_stores)();
 };
 
 // Null on other processors.
