@@ -20,6 +20,7 @@ from cnn_jax.cpu import (
     onednn,
     onednn_limits,
     outer_products,
+    planar,
     sums,
     winograd,
     xla_convolution,
@@ -45,6 +46,7 @@ class _Method(NamedTuple):
 _METHODS = {
     "winograd": _Method("Winograd", winograd, onednn.plan_by_winograd),
     "outer": _Method("outer products", outer_products, onednn.plan_by_outer_products),
+    "planar": _Method("planar rows", planar, onednn.plan_by_planar_rows),
     "depthwise": _Method("depthwise rows", depthwise, onednn.plan_by_depthwise_rows),
     "narrow": _Method("window rows", narrow, onednn.plan_by_window_rows),
     "implicit": _Method("implicit product", implicit_product, onednn.plan_by_implicit_product),
@@ -120,8 +122,8 @@ def _first_that_applies(
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)
     slow = isinstance(made, str) or made.general
-    for family, rules in (("depthwise", depthwise), ("implicit", implicit_product)):
-        choice = by(family) if slow and rules.helps(described) else None
+    for family in ("depthwise", "implicit", "planar"):
+        choice = by(family) if slow and _METHODS[family].rules.helps(described) else None
         if choice is not None:
             return choice
     native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)

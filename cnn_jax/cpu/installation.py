@@ -68,9 +68,9 @@ def install(
     `GOMP_SPINCOUNT` is set by then.
 
     Args:
-        kernels: the families that may be used, of "winograd", "outer", "depthwise", "narrow",
-            "implicit", "onednn", "xla", "pooling" and "dense"; all by default, or those in the
-            variable `CNN_JAX_CPU_KERNELS`, separated by commas.
+        kernels: the families that may be used, of "winograd", "outer", "planar", "depthwise",
+            "narrow", "implicit", "onednn", "xla", "pooling" and "dense"; all by default, or those
+            in the variable `CNN_JAX_CPU_KERNELS`, separated by commas.
         strict: a convolution or pooling that would get XLA's own kernel raises `FallbackError`
             instead (`CNN_JAX_CPU_STRICT=1`); a product may always do so.
         compare: each result is compared with that of XLA's own kernel, and the program fails where

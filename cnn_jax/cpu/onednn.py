@@ -13,7 +13,7 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
-_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT, _DEPTHWISE, _WINDOW_ROWS = range(6)
+_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT, _DEPTHWISE, _WINDOW_ROWS, _PLANAR = range(7)
 TYPES = {"float32": 0, "bfloat16": 1}
 
 
@@ -82,6 +82,11 @@ def plan_by_depthwise_rows(convolution: Convolution) -> Plan | str:
 def plan_by_window_rows(convolution: Convolution) -> Plan | str:
     """The call that computes it by whole rows of windows, or the reason why there is none."""
     return _plan_by(_WINDOW_ROWS, convolution)
+
+
+def plan_by_planar_rows(convolution: Convolution) -> Plan | str:
+    """The call that computes it by rows of single channels, or the reason why there is none."""
+    return _plan_by(_PLANAR, convolution)
 
 
 def _plan_by(method: int, convolution: Convolution) -> Plan | str:

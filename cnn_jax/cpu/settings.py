@@ -8,6 +8,7 @@ from pathlib import Path
 FAMILIES = (
     "winograd",
     "outer",
+    "planar",
     "depthwise",
     "narrow",
     "implicit",

@@ -3,11 +3,12 @@
 import functools
 
 import channels_last
+import exact_sums
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import assume, event, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
@@ -21,12 +22,6 @@ MINE = "depthwise rows"
 def correlate(x, kernel, **keywords):
     """Each channel by itself."""
     return channels_last.correlate(x, kernel, groups=x.shape[-1], **keywords)
-
-
-def value_and_gradients(x, kernel, weight, **keywords):
-    """The result, and the gradients of its sum with these weights."""
-    value, pullback = jax.vjp(functools.partial(correlate, **keywords), x, kernel)
-    return value, *pullback(weight)
 
 
 def kernels_of(size, channels, window=3, dtype="float32", **keywords):
@@ -82,57 +77,21 @@ def test_others_are_not():
     assert MINE not in kernels_of((300,), 32, dtype="float16")
 
 
-@st.composite
-def drawn(draw):
-    """The shapes of x and of a kernel, and how they are correlated."""
-    rank = draw(st.integers(1, 3))
-
-    def sizes(*choices: int) -> tuple[int, ...]:
-        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
-
-    # Long rows are taken in segments of up to 128 positions, tiles of them have up to 8.
-    size = sizes(*{1: (1, 5, 13, 129, 500), 2: (1, 2, 5, 9, 40), 3: (1, 3, 6, 11)}[rank])
-    window, dilation = sizes(1, 2, 3, 5, 7), sizes(1, 1, 2, 7)
-    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
-    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for r in reach)
-    # Blocks have 16 or 32 channels.
-    channels = draw(st.sampled_from([2, 15, 16, 17, 32, 33, 48, 65, 200]))
-    x, kernel = (draw(st.sampled_from([1, 2, 5])), *size, channels), (*window, 1, channels)
-    keywords = {"stride": sizes(1, 1, 2, 3, 9), "padding": padding, "dilation": dilation}
-    result = jax.eval_shape(
-        functools.partial(correlate, **keywords),
-        *(jax.ShapeDtypeStruct(shape, "float32") for shape in (x, kernel)),
-    ).shape
-    assume(min(result) > 0)
-    assume(np.prod(result) * np.prod(window) < 20_000_000)
-    assume(max(map(np.prod, (x, kernel, result))) < 1_000_000)
-    return x, kernel, result, keywords
+# Long rows are taken in segments of up to 128 positions, tiles of them have up to 8; blocks have 16
+# or 32 channels.
+CHANNELS = st.tuples(st.just(1), st.just(1), st.sampled_from([2, 15, 16, 17, 32, 33, 48, 65, 200]))
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-6), ("bfloat16", 2**-8)])
+@pytest.mark.parametrize(("dtype", "precision"), exact_sums.PRECISIONS)
 @settings(max_examples=40)
-@given(drawn(), st.integers(0, 2**32 - 1))
+@given(exact_sums.convolutions(CHANNELS), st.integers(0, 2**32 - 1))
 def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
-    *sizes, keywords = shapes
-    draw = np.random.default_rng(seed)
-    arrays = [jnp.asarray(draw.normal(size=size), dtype) for size in sizes]
-    function = functools.partial(value_and_gradients, **keywords)
-    with cpu.uninstalled(), jax.enable_x64(True):
-        exact = jax.jit(function)(*(jnp.asarray(array, jnp.float64) for array in arrays))
-        exact = [np.asarray(array) for array in exact]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(depthwise, "wins", depthwise.helps)
-        with cpu.installed(kernels=["depthwise"]):
-            mine = jax.jit(function)(*arrays)
-            rows = cpu.explain(function, *arrays).rows
-    event(f"{sum(row.kernel == MINE for row in rows)} of {len(rows)} by rows")
-    for sums, value in zip(exact, mine, strict=True):
-        # Rounding follows each number; what sums lose, the largest.
-        allowed = precision * np.abs(sums) + 2e-6 * np.abs(sums).max()
-        assert (np.abs(np.asarray(value, np.float64) - sums) <= allowed).all()
+    exact_sums.check(
+        exact_sums.by_both, "depthwise", depthwise, MINE, shapes, seed, dtype, precision
+    )
 
 
-@pytest.mark.parametrize(("dtype", "precision"), [("float32", 2e-6), ("bfloat16", 2**-8)])
+@pytest.mark.parametrize(("dtype", "precision"), exact_sums.PRECISIONS)
 def test_so_is_a_result_that_is_too_large_for_the_caches(dtype, precision):
     draw = np.random.default_rng(0)
     x, kernel = draw.normal(size=(16, 6000, 64)), draw.normal(size=(3, 1, 64))
@@ -149,7 +108,7 @@ def test_so_is_a_result_that_is_too_large_for_the_caches(dtype, precision):
 def test_sums_without_a_product_are_zero(whatever_the_shape):
     # Between the windows and past the last one, and elements that meet padding alone.
     x, kernel, weight = jnp.ones((2, 8, 9, 20)), jnp.ones((1, 1, 1, 20)), jnp.ones((2, 3, 3, 20))
-    function = functools.partial(value_and_gradients, stride=3)
+    function = functools.partial(exact_sums.by_both, stride=3, groups=20)
     assert {row.kernel for row in cpu.explain(function, x, kernel, weight).rows} == {MINE}
     _, gradient, _ = jax.jit(function)(x, kernel, weight)
     expected = np.zeros((2, 8, 9, 20))

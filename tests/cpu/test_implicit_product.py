@@ -3,12 +3,13 @@
 import functools
 import re
 
+import exact_sums
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from channels_last import correlate
-from hypothesis import assume, event, given, settings
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
@@ -17,12 +18,6 @@ from cnn_jax.cpu import fused_convolution, implicit_product
 pytestmark = pytest.mark.usefixtures("avx512")
 
 MINE = "implicit product"
-
-
-def value_and_gradient(x, kernel, weight, **keywords):
-    """The result, and the gradient by x of its sum with these weights."""
-    value, pullback = jax.vjp(lambda x: correlate(x, kernel, **keywords), x)
-    return value, *pullback(weight)
 
 
 def kernels_of(size, channels, window=3, dtype="float32", installed=None, **keywords):
@@ -87,45 +82,20 @@ def test_other_layers_are_not():
     assert MINE not in kernels_of((12, 12), (32, 64), stride=2, installed={"kernels": ["onednn"]})
 
 
-@st.composite
-def drawn(draw):
-    """The shapes of x and of a kernel, and how they are correlated."""
-    rank = draw(st.integers(1, 3))
-
-    def sizes(*choices: int) -> tuple[int, ...]:
-        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
-
-    # Pieces of the work have up to 240 positions, tiles of them 6 to 14.
-    size = sizes(*{1: (1, 5, 13, 61, 500), 2: (1, 2, 5, 9, 40), 3: (1, 3, 6, 11)}[rank])
-    window, dilation = sizes(1, 2, 3, 5), sizes(1, 1, 2, 7)
-    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
-    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for r in reach)
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    # Many fill the cache, so that the window's elements, or blocks of columns, are taken in turns.
-    inputs, outputs = draw(
-        st.tuples(st.sampled_from([1, 2, 7, 16, 40]), st.sampled_from([1, 3, 16, 17, 40, 64, 150]))
-        | st.sampled_from([(700, 80), (2100, 130), (150, 260)])
-    )
-    x = draw(st.sampled_from([1, 2, 5])), *size, inputs * groups
-    kernel = *window, inputs, outputs * groups
-    keywords = {
-        "stride": sizes(1, 1, 2, 3, 9),
-        "padding": padding,
-        "dilation": dilation,
-        "groups": groups,
-    }
-    result = jax.eval_shape(
-        functools.partial(correlate, **keywords),
-        *(jax.ShapeDtypeStruct(shape, "float32") for shape in (x, kernel)),
-    ).shape
-    assume(min(result) > 0)
-    assume(np.prod(result) * np.prod(window) * inputs < 100_000_000)
-    assume(max(map(np.prod, (x, kernel, result))) < 1_000_000)
-    return x, kernel, result, keywords
+# Pieces of the work have up to 240 positions, tiles of them 6 to 14. Many channels fill the cache,
+# so that the window's elements, or blocks of columns, are taken in turns.
+GROUPS = st.sampled_from([1, 1, 1, 2, 3])
+FEW = st.tuples(
+    st.sampled_from([1, 2, 7, 16, 40]), st.sampled_from([1, 3, 16, 17, 40, 64, 150]), GROUPS
+)
+MANY = st.sampled_from([(700, 80, 1), (2100, 130, 1), (150, 260, 1)])
 
 
 @settings(max_examples=60)
-@given(drawn(), st.integers(0, 2**32 - 1))
+@given(
+    exact_sums.convolutions(FEW | MANY, (1, 5, 13, 61, 500), (1, 2, 3, 5)),
+    st.integers(0, 2**32 - 1),
+)
 def test_it_is_as_exact_as_any_sum(shapes, seed):
     *sizes, keywords = shapes
     draw = np.random.default_rng(seed)
@@ -133,7 +103,7 @@ def test_it_is_as_exact_as_any_sum(shapes, seed):
 
     def computed(dtype):
         with jax.enable_x64(dtype == "float64"):
-            function = jax.jit(functools.partial(value_and_gradient, **keywords))
+            function = jax.jit(functools.partial(exact_sums.by_x, **keywords))
             given = [jnp.asarray(array, dtype) for array in arrays]
             return [np.asarray(array) for array in function(*given)]
 
@@ -143,7 +113,7 @@ def test_it_is_as_exact_as_any_sum(shapes, seed):
         patch.setattr(implicit_product, "wins", lambda convolution: True)
         with cpu.installed(kernels=["implicit"]):
             mine = computed("float32")
-            rows = cpu.explain(functools.partial(value_and_gradient, **keywords), *arrays).rows
+            rows = cpu.explain(functools.partial(exact_sums.by_x, **keywords), *arrays).rows
     event(f"{sum(row.kernel == MINE for row in rows)} of {len(rows)} are implicit products")
     for sums, theirs, value in zip(exact, direct, mine, strict=True):
         allowed = 4 * np.abs(theirs - sums).max() + 1e-6 * np.abs(sums).max()
@@ -157,7 +127,7 @@ def test_what_is_not_finite_reaches_the_same_results(whatever_the_shape, wrong, 
     arrays = [draw.normal(size=size) for size in ((2, 7, 6, 5), (3, 3, 5, 20), (2, 4, 3, 20))]
     arrays[operand][1, 2, 1, 3] = wrong
     arrays = [jnp.asarray(array, jnp.float32) for array in arrays]
-    function = functools.partial(value_and_gradient, stride=2, padding=1)
+    function = functools.partial(exact_sums.by_x, stride=2, padding=1)
     assert [row.kernel for row in cpu.explain(function, *arrays).rows] == [MINE, MINE]
     mine = jax.jit(function)(*arrays)
     with cpu.uninstalled():
@@ -170,7 +140,7 @@ def test_what_is_not_finite_reaches_the_same_results(whatever_the_shape, wrong, 
 def test_sums_without_a_product_are_zero(whatever_the_shape):
     # Between the windows, and past the last one.
     x, kernel, weight = jnp.ones((2, 8, 9, 8)), jnp.ones((1, 1, 8, 20)), jnp.ones((2, 3, 3, 20))
-    function = functools.partial(value_and_gradient, stride=3)
+    function = functools.partial(exact_sums.by_x, stride=3)
     assert [row.kernel for row in cpu.explain(function, x, kernel, weight).rows] == [MINE, MINE]
     _, gradient = jax.jit(function)(x, kernel, weight)
     expected = np.zeros((2, 8, 9, 8))

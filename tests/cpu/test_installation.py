@@ -161,7 +161,7 @@ def test_unknown_families_and_switches_are_refused():
     with pytest.raises(
         ValueError,
         match="'fast'; the kernel families are "
-        "winograd, outer, depthwise, narrow, implicit, onednn, xla, pooling, dense",
+        "winograd, outer, planar, depthwise, narrow, implicit, onednn, xla, pooling, dense",
     ):
         cpu.install(kernels=["fast"])
     with pytest.raises(TypeError, match="kernels is a sequence of names, not the string 'xla'"):
@@ -291,6 +291,6 @@ def test_a_wrong_family_is_one_line(tmp_path):
     assert result.returncode == 2
     families = (
         "the kernel families are "
-        "winograd, outer, depthwise, narrow, implicit, onednn, xla, pooling, dense"
+        "winograd, outer, planar, depthwise, narrow, implicit, onednn, xla, pooling, dense"
     )
     assert families in result.stderr.splitlines()[-1]

@@ -17,7 +17,15 @@ from cnn_jax import cpu
 from cnn_jax.cpu import native_library
 
 FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT = range(3)
-METHODS = DIRECT, WINOGRAD, OUTER_PRODUCTS, IMPLICIT_PRODUCT, DEPTHWISE, WINDOW_ROWS = range(6)
+METHODS = (
+    DIRECT,
+    WINOGRAD,
+    OUTER_PRODUCTS,
+    IMPLICIT_PRODUCT,
+    DEPTHWISE,
+    WINDOW_ROWS,
+    PLANAR_ROWS,
+) = range(7)
 DTYPES = (jnp.float32, jnp.bfloat16)
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
 
@@ -109,6 +117,7 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     usual, outer = suited and method == WINOGRAD, suited and method == OUTER_PRODUCTS
     implicit = suited and method == IMPLICIT_PRODUCT
     depthwise, narrow = suited and method == DEPTHWISE, suited and method == WINDOW_ROWS
+    planar = suited and method == PLANAR_ROWS
     rank = 2 if usual else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
 
     def sizes(*choices: int) -> tuple[int, ...]:
@@ -117,16 +126,20 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     def layout(*fixed: int) -> tuple[int, ...]:
         axes = range(len(fixed) + rank)
         channels_last = (*[a for a in axes if a not in fixed[1:]], *fixed[1:])
-        if outer or ((implicit or depthwise or narrow) and len(fixed) == 2):
+        if outer or ((implicit or depthwise or narrow or planar) and len(fixed) == 2):
             return channels_last
         return draw(
             st.sampled_from([channels_last, tuple(axes)]) | st.permutations(axes).map(tuple)
         )
 
-    groups = 1 if usual or outer or narrow else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
+    groups = (
+        1 if usual or outer or narrow or planar else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
+    )
     per_group = st.sampled_from([1, 1, 2, 3, 4, 8, 16, 17, 1000])
     if depthwise:
         groups, per_group = draw(st.sampled_from([1, 3, 15, 16, 17, 32, 33, 100])), st.just(1)
+    if planar:
+        per_group = st.sampled_from([1, 2, 3, 4, 8, 9])
     input = sizes(1, 2, 3, 5, 7, 8, 13) if draw(st.integers(0, 15)) else sizes(0, 1, 5)
     window, stride = sizes(1, 2, 3, 3, 5, 7), sizes(1, 1, 2, 3, 9)
     dilation = sizes(1, 1, 1, 2, 20) if draw(st.booleans()) else (1,) * rank
@@ -153,7 +166,7 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     made = Configuration(
         kind=draw(st.sampled_from(kinds)),
         method=method,
-        dtype=0 if suited and not (depthwise or narrow) else draw(st.integers(0, 1)),
+        dtype=0 if suited and not (depthwise or narrow or planar) else draw(st.integers(0, 1)),
         groups=groups,
         batch=draw(st.sampled_from([1, 2, 3, 7])),
         in_channels=groups * draw(per_group),

@@ -7,7 +7,6 @@
 namespace cnn_jax {
 namespace {
 
-constexpr int64_t kFormat = 8;
 constexpr double kMostElements = 1e12;
 constexpr int64_t kVector = 16;      // channels
 constexpr int64_t kMatrixUnits = 8;  // how much faster they make bfloat16
@@ -158,7 +157,7 @@ int64_t Configuration::copying() const {
 bool parse(const int64_t* numbers, size_t count, Configuration* result, std::string* why) {
   Reader reader(numbers, count);
   Configuration c{};
-  if (reader.next() != kFormat) {
+  if (reader.next() != kConfigurationFormat) {
     *why = "the configuration is of another version of the library";
     return false;
   }
@@ -167,7 +166,7 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
   const int64_t after = reader.next();
   const int64_t type = reader.next();
   const int64_t rank = reader.next();
-  if (kind < 0 || kind > 2 || method < 0 || method > 5 || after < 0 || after > 2 || type < 0 ||
+  if (kind < 0 || kind > 2 || method < 0 || method > 6 || after < 0 || after > 2 || type < 0 ||
       type > 1 || rank < 1 || rank > 3) {
     *why = "unknown kind, method, epilogue, type or rank";
     return false;

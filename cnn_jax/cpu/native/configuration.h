@@ -7,6 +7,9 @@
 
 namespace cnn_jax {
 
+// What a configuration is written as; another one is of another version of the library.
+constexpr int kConfigurationFormat = 9;
+
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
 enum class Method : int64_t {
   kDirect = 0,
@@ -15,6 +18,7 @@ enum class Method : int64_t {
   kImplicitProduct = 3,
   kDepthwise = 4,
   kNarrow = 5,
+  kPlanar = 6,
 };
 
 // What is computed of the result: the positive part of it and a bias, or of a gradient what a ReLU

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kept_rows.h"
 #include "numbers.h"
 #include "padded_rows.h"
 #include "past_caches.h"
@@ -35,7 +36,7 @@ class Depthwise {
   // Numbers of the rows that are kept.
   double kept() const {
     if (in_place() && c_.kind != Kind::kKernelGradient) return 0;
-    return PaddedRows::size(s_, c_.groups, width_, cut_.positions);
+    return KeptRows<PaddedRows>::size(s_, padded(nullptr));
   }
 
   // Of the weights, or of the sums that a kernel gradient is: [block, element, width].
@@ -80,9 +81,10 @@ class Depthwise {
         correlate_in_place(segment, static_cast<const float*>(given), met, packed, tile, to);
       }
     } else {
-      PaddedRows rows(s_, loops_, c_.type, given, c_.groups, width_, cut_.positions);
+      const PaddedRows padded_rows = padded(given);
+      KeptRows<PaddedRows> rows(s_, padded_rows);
       for (int64_t segment = cut_.begin(piece); segment < cut_.begin(piece + 1); ++segment) {
-        correlate(segment, rows, packed, tile, to);
+        correlate(segment, rows, padded_rows.block(), packed, tile, to);
       }
     }
     if (tile.past_caches) loops_.finish_stores();
@@ -91,7 +93,8 @@ class Depthwise {
   // The sums of one piece.
   void sum(int64_t piece, const void* picture, const void* gradient, float* sums) const {
     std::fill_n(sums, size(), 0.0f);
-    PaddedRows rows(s_, loops_, c_.type, picture, c_.groups, width_, cut_.positions);
+    const PaddedRows padded_rows = padded(picture);
+    KeptRows<PaddedRows> rows(s_, padded_rows);
     const int64_t numbers = cut_.positions * width_;
     const Workspace space(static_cast<size_t>(blocks_ * numbers) * sizeof(float));
     float* const row = static_cast<float*>(space.data());
@@ -100,15 +103,19 @@ class Depthwise {
       const int64_t at = place(segment) * bytes(c_.type);
       loops_.widen({static_cast<const char*>(gradient) + at, c_.type, positions,
                     s_.result_stride[2], c_.groups, row, width_, width_, numbers});
-      const auto& met = rows.met(cut_.row(segment), cut_.first(segment), positions);
+      const auto& met = rows.met(cut_.row(segment), cut_.first(segment));
       for (int64_t block = 0; block < blocks_; ++block) {
-        sum(met, block, block * rows.block(), row + block * numbers, positions,
+        sum(met, block, block * padded_rows.block(), row + block * numbers, positions,
             at_block(sums, block));
       }
     }
   }
 
  private:
+  PaddedRows padded(const void* given) const {
+    return {s_, loops_, c_.type, given, c_.groups, width_, cut_.positions};
+  }
+
   int64_t channels_of(int64_t block) const { return std::min(width_, c_.groups - block * width_); }
 
   int vectors_of(int64_t block) const {
@@ -143,16 +150,15 @@ class Depthwise {
            stored_past_caches(result, numbers * bytes(c_.type));
   }
 
-  void correlate(int64_t segment, PaddedRows& rows, const float* packed, DepthwiseTile tile,
-                 char* result) const {
-    const int64_t positions = cut_.positions_of(segment);
-    const auto& met = rows.met(cut_.row(segment), cut_.first(segment), positions);
+  void correlate(int64_t segment, KeptRows<PaddedRows>& rows, int64_t block_step,
+                 const float* packed, DepthwiseTile tile, char* result) const {
+    const auto& met = rows.met(cut_.row(segment), cut_.first(segment));
     tile.rows = met.data();
     tile.count = static_cast<int64_t>(met.size());
     tile.elements = s_.window[2];
     tile.apart = s_.dilation[2] * width_;
     tile.step = s_.stride[2] * width_;
-    correlate(tile, positions, rows.block(), packed, 0,
+    correlate(tile, cut_.positions_of(segment), block_step, packed, 0,
               result + place(segment) * bytes(c_.type));
   }
 
@@ -160,7 +166,7 @@ class Depthwise {
                           const float* packed, DepthwiseTile tile, char* result) const {
     met.clear();
     s_.each_line(cut_.row(segment), [&](const Line& line, int64_t i, int64_t j) {
-      met.push_back({given + s_.given_line(line), i * s_.window[1] + j});
+      met.emplace_back(given + s_.given_line(line), i * s_.window[1] + j);
     });
     tile.rows = met.data();
     tile.count = static_cast<int64_t>(met.size());

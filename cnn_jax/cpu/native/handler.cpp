@@ -227,7 +227,7 @@ CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t coun
 }
 
 // The configuration format that this library reads; Python refuses a library of another one.
-CNN_JAX_EXPORT int cnn_jax_format() { return 8; }
+CNN_JAX_EXPORT int cnn_jax_format() { return cnn_jax::kConfigurationFormat; }
 
 // Gives back the memory that the library keeps between calls.
 CNN_JAX_EXPORT void cnn_jax_release() {

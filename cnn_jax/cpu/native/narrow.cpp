@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "numbers.h"
+#include "kept_rows.h"
 #include "packed_kernel.h"
 #include "padded_rows.h"
 #include "primitives.h"
@@ -44,7 +45,7 @@ class Narrow {
 
   const RowsCut& cut() const { return cut_; }
 
-  double kept() const { return PaddedRows::size(s_, inputs(), inputs(), cut_.positions); }
+  double kept() const { return KeptRows<PaddedRows>::size(s_, padded(nullptr)); }
 
   // Of the kernel, packed and before.
   int64_t size() const { return kernel_.size() + c_.weights_size(); }
@@ -70,13 +71,14 @@ class Narrow {
   }
 
   void run(int64_t piece, const void* given, const float* packed, void* result) const {
-    PaddedRows rows(s_, loops_, c_.type, given, inputs(), inputs(), cut_.positions);
+    const PaddedRows padded_rows = padded(given);
+    KeptRows<PaddedRows> rows(s_, padded_rows);
     const bool wide = c_.type == Type::kFloat32;
     const Workspace space(wide ? 0 : cut_.positions * matrices_.columns * sizeof(float));
     float* const sums = static_cast<float*>(space.data());
     for (int64_t segment = cut_.begin(piece); segment < cut_.begin(piece + 1); ++segment) {
       const int64_t positions = cut_.positions_of(segment), step = s_.result_stride[2];
-      const auto& met = rows.met(cut_.row(segment), cut_.first(segment), positions);
+      const auto& met = rows.met(cut_.row(segment), cut_.first(segment));
       const int64_t at = s_.result_row(cut_.row(segment)) + cut_.first(segment) * step;
       if (wide) {
         multiply(met, positions, packed, static_cast<float*>(result) + at, step);
@@ -88,6 +90,10 @@ class Narrow {
   }
 
  private:
+  PaddedRows padded(const void* given) const {
+    return {s_, loops_, c_.type, given, inputs(), inputs(), cut_.positions};
+  }
+
   int64_t inputs() const { return matrices_.length / s_.window[2]; }
 
   // Neighbouring positions whose rows were met.

@@ -4,6 +4,7 @@
 #include "implicit_product.h"
 #include "kernel_gradient.h"
 #include "narrow.h"
+#include "planar.h"
 
 namespace cnn_jax {
 namespace {
@@ -17,6 +18,7 @@ constexpr OwnMethod kImplicitProduct = {refuse_implicit_product, implicit_produc
                                         run_implicit_product};
 constexpr OwnMethod kDepthwise = {refuse_depthwise, depthwise_pieces, run_depthwise};
 constexpr OwnMethod kNarrow = {refuse_narrow, narrow_pieces, run_narrow};
+constexpr OwnMethod kPlanar = {refuse_planar, planar_pieces, run_planar};
 
 }  // namespace
 
@@ -30,6 +32,8 @@ const OwnMethod* own_method(Method method) {
       return &kDepthwise;
     case Method::kNarrow:
       return &kNarrow;
+    case Method::kPlanar:
+      return &kPlanar;
     default:
       return nullptr;
   }

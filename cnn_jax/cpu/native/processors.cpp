@@ -1,4 +1,5 @@
 #include "outer_products.h"
+#include "planar_loops.h"
 #include "pooling_windows.h"
 #include "row_products.h"
 #include "sliding_loops.h"
@@ -11,6 +12,7 @@ extern const WindowLoops any_processor;
 extern const WindowLoops x86_64_v3;
 extern const WindowLoops x86_64_v4;
 extern const OuterProductLoops outer_products_x86_64_v4;  // from outer_products.cpp
+extern const PlanarLoops planar_x86_64_v4;                 // from planar_loops.cpp
 extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
 extern const SlidingLoops sliding_x86_64_v4;               // from sliding_loops.cpp
 #endif
@@ -58,6 +60,14 @@ const OuterProductLoops* outer_product_loops() {
 const RowProductLoops* row_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
   return on_v4(row_products_x86_64_v4);
+#else
+  return nullptr;
+#endif
+}
+
+const PlanarLoops* planar_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  return on_v4(planar_x86_64_v4);
 #else
   return nullptr;
 #endif

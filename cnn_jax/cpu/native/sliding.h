@@ -1,6 +1,7 @@
 // A convolution as a window that slides over a picture.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 
@@ -15,6 +16,11 @@ struct Line {
   bool operator==(const Line& other) const {
     return image == other.image && slice == other.slice && line == other.line;
   }
+};
+
+// Neighbouring pixels of a line, and where the first of them lies among those that windows meet.
+struct Pixels {
+  int64_t first, count, place;
 };
 
 // What a window slides over, and the positions that it takes. An input gradient's slides over the
@@ -44,7 +50,9 @@ struct Sliding {
 
   // The number that lies at a place of an axis, if there is one.
   std::optional<int64_t> number_at(int axis, int64_t place) const {
-    if (place < 0 || place >= given[axis] * spread[axis] || place % spread[axis] != 0) return {};
+    if (place < 0 || place >= given[axis] * spread[axis]) return {};
+    if (spread[axis] == 1) return place;  // divisions take longer than all the rest
+    if (place % spread[axis] != 0) return {};
     return place / spread[axis];
   }
 
@@ -62,6 +70,18 @@ struct Sliding {
         if (line) body(Line{image, *slice, *line}, i, j);
       }
     }
+  }
+
+  // Places that windows at so many positions meet along a row.
+  int64_t length(int64_t positions) const { return (positions - 1) * stride[2] + reach(2); }
+
+  // What there is at so many places of a row, from that on where the window at a position begins.
+  Pixels pixels(int64_t position, int64_t places) const {
+    const int64_t from = position * stride[2] - low[2];
+    const int64_t begin = divided_up(std::max<int64_t>(from, 0), spread[2]);
+    const int64_t end = divided_up(std::max<int64_t>(from + places, 0), spread[2]);
+    const int64_t count = std::max<int64_t>(std::min(end, given[2]) - begin, 0);
+    return {begin, count, begin * spread[2] - from};
   }
 
   // Where a line begins.

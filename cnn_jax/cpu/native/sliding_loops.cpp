@@ -52,7 +52,7 @@ void widen_numbers(const Number* from, int64_t count, float* to) {
 }
 
 template <typename Number>
-void widen_pixels(const Pixels& p) {
+void widen_pixels(const PixelsToWiden& p) {
   const auto* from = static_cast<const Number*>(p.from);
   if (p.channels == p.width && p.from_step == p.width && p.to_step == p.width) {
     return widen_numbers(from, p.count * p.width, p.to);
@@ -81,14 +81,14 @@ void narrow_numbers(const float* from, int64_t count, Bfloat16* to) {
   }
 }
 
-void narrow(const WidePixels& p) {
+void narrow(const PixelsToNarrow& p) {
   if (p.to_step == p.channels) return narrow_numbers(p.from, p.count * p.channels, p.to);
   for (int64_t i = 0; i < p.count; ++i) {
     narrow_numbers(p.from + i * p.channels, p.channels, p.to + i * p.to_step);
   }
 }
 
-void widen(const Pixels& p) {
+void widen(const PixelsToWiden& p) {
   p.type == Type::kFloat32 ? widen_pixels<float>(p) : widen_pixels<Bfloat16>(p);
 }
 

@@ -17,7 +17,7 @@ constexpr int kMostVectors = 2;
 constexpr int kMostTogether = 8;
 
 // Pixels whose channels are copied, as [block, pixel, width], the last of them followed by zeros.
-struct Pixels {
+struct PixelsToWiden {
   const void* from;
   Type type;
   int64_t count, from_step;  // from one pixel to the next
@@ -27,7 +27,7 @@ struct Pixels {
 };
 
 // Pixels whose channels are rounded to bfloat16.
-struct WidePixels {
+struct PixelsToNarrow {
   const float* from;
   int64_t count, channels;
   Bfloat16* to;
@@ -36,6 +36,10 @@ struct WidePixels {
 
 // A row that some windows meet, and which of a window's rows that is.
 struct WindowRow {
+  // Made in place: a copy would wait for both halves to be written.
+  WindowRow(const float* its_pixels, int64_t its_number)
+      : pixels(its_pixels), number(its_number) {}
+
   const float* pixels;
   int64_t number;
 };
@@ -70,8 +74,8 @@ using DepthwiseProduct = void (*)(const DepthwiseTile&);
 using DepthwiseSum = void (*)(const DepthwiseSums&);
 
 struct SlidingLoops {
-  void (*widen)(const Pixels&);
-  void (*narrow)(const WidePixels&);
+  void (*widen)(const PixelsToWiden&);
+  void (*narrow)(const PixelsToNarrow&);
 
   // Each for so many positions or elements, and vectors of channels.
   DepthwiseProduct (*depthwise)(Type type, int positions, int vectors, int64_t step);

@@ -1,0 +1,85 @@
+"""What is asked of every method that adds up a convolution's products: that it is exact."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from channels_last import correlate
+from hypothesis import assume, event
+from hypothesis import strategies as st
+
+from cnn_jax import cpu
+
+# Of numbers in each type: rounding follows each of them; what sums lose, the largest.
+PRECISIONS = [("float32", 2e-6), ("bfloat16", 2**-8)]
+
+
+@st.composite
+def convolutions(draw, channels, lengths=(1, 5, 13, 129, 500), windows=(1, 2, 3, 5, 7), gaps=True):
+    """The shapes of x, of a kernel and of the result, and how they are correlated.
+
+    `channels` draws the inputs and outputs of a group, and the groups. A window's rows have gaps
+    only where there may be `gaps`.
+    """
+    rank = draw(st.integers(1, 3))
+
+    def sizes(*choices: int) -> tuple[int, ...]:
+        return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
+
+    size = sizes(*{1: lengths, 2: (1, 2, 5, 9, 40), 3: (1, 3, 6, 11)}[rank])
+    window, dilation = sizes(*windows), sizes(1, 1, 2, 7)
+    if not gaps:
+        dilation = (*dilation[1:], 1)
+    reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
+    padding = tuple((draw(st.integers(0, r)), draw(st.integers(0, r))) for r in reach)
+    inputs, outputs, groups = draw(channels)
+    x = draw(st.sampled_from([1, 2, 5])), *size, inputs * groups
+    kernel = *window, inputs, outputs * groups
+    keywords = {
+        "stride": sizes(1, 1, 2, 3, 9),
+        "padding": padding,
+        "dilation": dilation,
+        "groups": groups,
+    }
+    result = jax.eval_shape(
+        functools.partial(correlate, **keywords),
+        *(jax.ShapeDtypeStruct(shape, "float32") for shape in (x, kernel)),
+    ).shape
+    assume(min(result) > 0)
+    assume(np.prod(result) * np.prod(window) * inputs < 100_000_000)
+    assume(max(map(np.prod, (x, kernel, result))) < 1_000_000)
+    return x, kernel, result, keywords
+
+
+def by_x(x, kernel, weight, **keywords):
+    """The result, and the gradient by x of its sum with these weights."""
+    value, pullback = jax.vjp(lambda x: correlate(x, kernel, **keywords), x)
+    return value, *pullback(weight)
+
+
+def by_both(x, kernel, weight, **keywords):
+    """The result, and the gradients of its sum with these weights."""
+    value, pullback = jax.vjp(functools.partial(correlate, **keywords), x, kernel)
+    return value, *pullback(weight)
+
+
+def check(function, family, rules, mine, shapes, seed, dtype, precision):
+    """Whatever the family can compute, and so is computed by the kernel `mine`, is exact."""
+    *sizes, keywords = shapes
+    draw = np.random.default_rng(seed)
+    arrays = [jnp.asarray(draw.normal(size=size), dtype) for size in sizes]
+    function = functools.partial(function, **keywords)
+    with cpu.uninstalled(), jax.enable_x64(True):
+        exact = jax.jit(function)(*(jnp.asarray(array, jnp.float64) for array in arrays))
+        exact = [np.asarray(array) for array in exact]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rules, "wins", lambda convolution: True)
+        with cpu.installed(kernels=[family]):
+            computed = jax.jit(function)(*arrays)
+            rows = cpu.explain(function, *arrays).rows
+    event(f"{sum(row.kernel == mine for row in rows)} of {len(rows)} by {mine}")
+    for sums, value in zip(exact, computed, strict=True):
+        allowed = precision * np.abs(sums) + 4e-6 * np.abs(sums).max()
+        assert (np.abs(np.asarray(value, np.float64) - sums) <= allowed).all()
