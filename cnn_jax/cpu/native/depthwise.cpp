@@ -28,8 +28,9 @@ class Depthwise {
         blocks_(divided_up(c_.groups, width_)),
         first_whole_(divided_up(s_.low[2], s_.stride[2])),
         past_whole_(divided_up(s_.given[2] + s_.low[2] - s_.reach(2) + 1, s_.stride[2])),
-        cut_(c_.kind == Kind::kKernelGradient ? RowsCut::of_sums(s_, size())
-                                              : RowsCut::of_result(s_, c_.groups)) {}
+        cut_(c_.kind == Kind::kKernelGradient
+                 ? RowsCut::of_sums(s_, size())
+                 : RowsCut::of_result(s_, c_.groups, c_.after != After::kNothing)) {}
 
   const RowsCut& cut() const { return cut_; }
 
@@ -67,13 +68,11 @@ class Depthwise {
     }
   }
 
-  // `at_once` tells that nobody works on the result before all of it is there.
-  void correlate(int64_t piece, const void* given, const float* packed, void* result,
-                 bool at_once) const {
+  void correlate(int64_t piece, const void* given, const float* packed, void* result) const {
     DepthwiseTile tile = {};
     tile.window = s_.window[2];
     tile.to_step = s_.result_stride[2];
-    tile.past_caches = at_once && goes_past_caches(result);
+    tile.past_caches = goes_past_caches(result);
     auto* const to = static_cast<char*>(result);
     if (in_place()) {
       std::vector<WindowRow> met;
@@ -145,7 +144,8 @@ class Depthwise {
   bool goes_past_caches(const void* result) const {
     const auto whole = [](int64_t number) { return number % kLanes == 0; };
     const int64_t numbers = s_.batch * s_.rows() * s_.result[2] * c_.groups;
-    return whole(c_.groups) && whole(s_.result_image) &&
+    // What follows finds it in the caches.
+    return c_.after == After::kNothing && whole(c_.groups) && whole(s_.result_image) &&
            std::all_of(s_.result_stride, s_.result_stride + 3, whole) &&
            stored_past_caches(result, numbers * bytes(c_.type));
   }
@@ -282,7 +282,7 @@ void run_depthwise(const Configuration& c, const Arrays& arrays, const ForEach& 
   void* const result = forward ? arrays.destination : arrays.source;
   const RowsCut& cut = depthwise.cut();
   each(cut.pieces, [&](int64_t piece) {
-    depthwise.correlate(piece, given, packed, result, !finish);
+    depthwise.correlate(piece, given, packed, result);
     if (!finish) return;
     const int64_t begin = cut.position(cut.begin(piece));
     finish(piece, begin, cut.position(cut.begin(piece + 1)) - begin);

@@ -41,7 +41,7 @@ class Narrow {
         s_(configuration),
         matrices_(by_rows(configuration, s_)),
         kernel_(matrices_),
-        cut_(RowsCut::of_result(s_, matrices_.columns)) {}
+        cut_(RowsCut::of_result(s_, matrices_.columns, c_.after != After::kNothing)) {}
 
   const RowsCut& cut() const { return cut_; }
 

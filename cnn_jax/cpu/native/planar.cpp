@@ -33,7 +33,7 @@ class Planar {
         forth_(c_.kind != Kind::kInputGradient),
         inputs_(forth_ ? c_.in_channels : c_.out_channels),
         outputs_(forth_ ? c_.out_channels : c_.in_channels),
-        cut_(RowsCut::of_result(s_, outputs_)) {}
+        cut_(RowsCut::of_result(s_, outputs_, c_.after != After::kNothing)) {}
 
   const RowsCut& cut() const { return cut_; }
   double kept() const { return KeptRows<PlanarRows>::size(s_, rows_of(nullptr)); }

@@ -4,6 +4,7 @@ namespace cnn_jax {
 namespace {
 
 constexpr int64_t kPieces = 8;          // at least, if they can be had
+constexpr int64_t kLargePieces = 16;    // the same where there's no need for small ones
 constexpr int64_t kInCache = 64 << 10;  // numbers of a piece's result that are in the cache
 constexpr int64_t kSegment = 128;       // positions of a long row that are taken together
 // The sums of a piece are added to the others'.
@@ -20,11 +21,13 @@ RowsCut::RowsCut(const Sliding& s) : length_(s.result[2]) {
   total_ = s.batch * s.rows() * segments_;
 }
 
-RowsCut RowsCut::of_result(const Sliding& s, int64_t channels) {
+RowsCut RowsCut::of_result(const Sliding& s, int64_t channels, bool followed) {
   RowsCut cut(s);
   // Whole pictures, or parts of them that are about alike, since each fetches its first rows anew.
   cut.per_picture_ = s.result[1] * cut.segments_;
-  const int64_t most = std::min(kInCache / (cut.positions * channels), cut.total_ / kPieces);
+  const int64_t in_cache = kInCache / (cut.positions * channels);
+  const int64_t most =
+      followed ? std::min(in_cache, cut.total_ / kPieces) : cut.total_ / kLargePieces;
   cut.per_cut_ = divided_up(cut.per_picture_, std::clamp<int64_t>(most, 1, cut.per_picture_));
   cut.pieces = cut.total_ / cut.per_picture_ * cut.per_cut_;
   return cut;

@@ -12,8 +12,9 @@ namespace cnn_jax {
 // how many doesn't depend on the number of threads, so that sums are the same with any.
 class RowsCut {
  public:
-  // Where each position has a result of so many channels.
-  static RowsCut of_result(const Sliding& sliding, int64_t channels);
+  // Where each position has a result of so many channels. What is `followed` by work on it stays in the
+  // cache for that.
+  static RowsCut of_result(const Sliding& sliding, int64_t channels, bool followed);
 
   // Where all positions are added up to so many sums, those of a piece first.
   static RowsCut of_sums(const Sliding& sliding, int64_t sums);
