@@ -24,6 +24,8 @@ _FEW_OUTPUTS, _INPUTS_BY_SQUARE = 8, 2
 _SHORT_ROW, _SHORT_STRIDED_ROW, _SHORT_GRADIENT_ROW = 4, 8, 16
 # Of a gradient with a stride oneDNN writes many channels slowly, the more so with a dilation.
 _WIDE_GRADIENT, _WIDE_DILATED_GRADIENT = 192, 32
+# And those of groups along a single axis.
+_LARGE_STRIDE_OF_GROUPS = 3
 # Of more inputs than these it is as fast only where outputs are some two to four vectors.
 _MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
 # So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
@@ -62,6 +64,8 @@ def _strided_gradient_wins(convolution: Convolution) -> bool:
     inputs, outputs = _in_group(c)
     if outputs >= _WIDE_GRADIENT:
         return True
+    if c.rank == 1 and c.feature_groups > 1 and c.lhs_dilation[0] >= _LARGE_STRIDE_OF_GROUPS:
+        return inputs >= _FEWEST_INPUTS_OF_GRADIENT
     if max(c.rhs_dilation) > 1:
         return outputs >= _WIDE_DILATED_GRADIENT
     if inputs > _MANY_INPUTS_OF_GRADIENT:

@@ -8,8 +8,6 @@ from cnn_jax.cpu.convolution import Convolution, Kind
 # The gradient of weights that don't fit into a core's cache is added to anew for every image, which
 # so many output positions don't repay.
 _LARGE_WEIGHTS, _FEW_POSITIONS = 1_000_000, 8
-# With up to 4 input channels oneDNN has kernels of its own, with 16 its vectors are full.
-_BETWEEN, _MANY_OUTPUTS, _LARGE_RESULT = range(5, 9), 96, 900_000
 # The general kernel copies every window before its product, and makes one for every image.
 _FEW_INPUTS, _LITTLE_WORK, _MANY_IMAGES, _SMALL_IMAGE = 4, 5_000_000, 32, 100_000
 # Its kernels go row by row, which shorter rows don't repay unless channels fill whole vectors.
@@ -74,9 +72,6 @@ def slower(c: Convolution, general: bool) -> str | None:
         return "few channels on both sides of a stride" if few else None
     if _has_short_rows(c):
         return "the rows are short, and channels don't fill their vectors"
-    large = math.prod(c.out_shape) >= _LARGE_RESULT
-    if c.in_channels in _BETWEEN and c.out_channels >= _MANY_OUTPUTS and large:
-        return "few input channels make a large result"
     if c.out_channels <= _FEW_OUTPUTS and _has_many_inputs(c) and c.flops // 2 >= _SOME_WORK:
         return "few output channels of many inputs"
     return None

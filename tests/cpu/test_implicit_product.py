@@ -21,9 +21,10 @@ MINE = "implicit product"
 
 
 def kernels_of(size, channels, window=3, dtype="float32", installed=None, **keywords):
-    rank = len(size)
-    x = jax.ShapeDtypeStruct((16, *size, channels[0]), dtype)
-    kernel = jax.ShapeDtypeStruct((*(window,) * rank, *channels), dtype)
+    rank, (inputs, outputs) = len(size), channels
+    x = jax.ShapeDtypeStruct((16, *size, inputs), dtype)
+    inputs //= keywords.get("groups", 1)
+    kernel = jax.ShapeDtypeStruct((*(window,) * rank, inputs, outputs), dtype)
 
     def gradient(x, kernel):
         return jax.grad(lambda x: correlate(x, kernel, **keywords).sum())(x)
@@ -61,6 +62,8 @@ def test_strided_gradients_of_many_channels_are_computed_by_it():
     assert kernels_of((60, 60), (64, 8), stride=2, dilation=2)[1] == MINE
     assert kernels_of((60, 60), (96, 96), stride=2)[1] == MINE
     assert kernels_of((60, 60), (32, 96), stride=2)[1] == "oneDNN"
+    assert kernels_of((60,), (32, 32), stride=3, groups=4)[1] == MINE
+    assert kernels_of((60,), (32, 32), stride=2, groups=4)[1] == "oneDNN"
 
 
 def test_small_layers_are_computed_by_it():
@@ -70,7 +73,7 @@ def test_small_layers_are_computed_by_it():
 def test_it_stands_in_where_onednn_has_no_kernel_of_its_own():
     # One that copies every window, for a dilation with a stride; and none that is fast.
     assert kernels_of((300,), (12, 64), stride=3, dilation=2)[1] == MINE
-    assert kernels_of((64, 64), (6, 128), padding=1)[0] == MINE
+    assert kernels_of((64, 3), (16, 12), padding=1)[0] == MINE
 
 
 def test_other_layers_are_not():

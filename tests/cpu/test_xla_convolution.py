@@ -304,7 +304,7 @@ SLOWER = [
     ((64, 2, 2, 512), (3, 3, 512, 512), 1, 1, "forward", False, None),
     ((64, 2, 2, 512), (3, 3, 512, 512), 1, 1, "kernel gradient", False, "the weights are large"),
     ((64, 4, 4, 512), (3, 3, 512, 512), 1, 1, "kernel gradient", False, None),
-    ((64, 16, 18, 8), (2, 2, 8, 512), 1, 3, "forward", False, "few input channels"),
+    ((64, 16, 18, 8), (2, 2, 8, 512), 1, 3, "forward", False, None),
     ((2, 32, 32, 3), (3, 3, 3, 64), 1, 1, "input gradient", False, "few output channels"),
     ((4, 32, 32, 24), (5, 5, 24, 4), 1, 1, "forward", False, "few output channels"),
     ((4, 32, 32, 24), (3, 3, 24, 4), 1, 1, "forward", False, None),
