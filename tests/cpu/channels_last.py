@@ -1,7 +1,11 @@
 """A convolution with its channels last, spelt shorter than JAX does."""
 
+import functools
+
 import jax
 from jax import lax
+
+from cnn_jax import cpu
 
 
 def correlate(x, kernel, stride=1, padding=0, dilation=1, groups=1) -> jax.Array:
@@ -21,3 +25,15 @@ def correlate(x, kernel, stride=1, padding=0, dilation=1, groups=1) -> jax.Array
         feature_group_count=groups,
         dimension_numbers=(f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
     )
+
+
+def kernels_of(x, kernel, dtype="float32", **keywords) -> list[str]:
+    """For arrays of these shapes: those of the result, and of its gradients by x and the kernel."""
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in (x, kernel)]
+    result = functools.partial(correlate, **keywords)
+    # Gradients alone leave the value out.
+    gradients = [
+        jax.grad(lambda x, kernel: result(x, kernel).sum(), argument) for argument in (0, 1)
+    ]
+    with cpu.installed():
+        return [cpu.explain(f, *arrays).rows[-1].kernel for f in (result, *gradients)]

@@ -1,4 +1,4 @@
-"""What is asked of every method that adds up a convolution's products: that it is exact."""
+"""What is asked of every method that adds up a convolution's products: that its sums are exact."""
 
 import functools
 
@@ -11,6 +11,7 @@ from hypothesis import assume, event
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
+from cnn_jax.cpu import fused_convolution
 
 # Of numbers in each type: rounding follows each of them; what sums lose, the largest.
 PRECISIONS = [("float32", 2e-6), ("bfloat16", 2**-8)]
@@ -83,3 +84,30 @@ def check(function, family, rules, mine, shapes, seed, dtype, precision):
     for sums, value in zip(exact, computed, strict=True):
         allowed = precision * np.abs(sums) + 4e-6 * np.abs(sums).max()
         assert (np.abs(np.asarray(value, np.float64) - sums) <= allowed).all()
+
+
+def two_layers(x, first, bias, second):
+    """A ReLU between two convolutions."""
+    hidden = jax.nn.relu(correlate(x, first, padding=1) + bias)
+    return correlate(hidden, second, padding=1)
+
+
+def check_what_follows(channels, dtype, monkeypatch):
+    """A bias and a ReLU are computed with a convolution, and so is the gradient through them."""
+    inputs, hidden, outputs = channels
+    draw = np.random.default_rng(0)
+    sizes = (8, 20, 30, inputs), (3, 3, inputs, hidden), (1, 1, 1, hidden)
+    sizes = *sizes, (3, 3, hidden, outputs)
+    # Sums of small integers are exact, so that no ReLU hangs on a rounding.
+    arrays = [jnp.asarray(draw.integers(-1, 2, size), dtype) for size in sizes]
+    gradient = jax.grad(lambda *a: two_layers(*a).sum(), (0, 1, 2, 3))
+    monkeypatch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
+    jax.clear_caches()
+    lowered = jax.jit(gradient).lower(*arrays)
+    assert "stablehlo.maximum" not in lowered.as_text()
+    with_it = lowered.compile()(*arrays)
+    with cpu.uninstalled():
+        # In bfloat16 XLA's own sums are far off.
+        without = jax.jit(gradient)(*(array.astype("float32") for array in arrays))
+    for a, b in zip(with_it, without, strict=True):
+        np.testing.assert_array_equal(a, b.astype(dtype))

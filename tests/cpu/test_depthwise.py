@@ -26,16 +26,8 @@ def correlate(x, kernel, **keywords):
 
 def kernels_of(size, channels, window=3, dtype="float32", **keywords):
     """Those of the result, of the gradient by x, and of that by the kernel."""
-    rank = len(size)
-    x = jax.ShapeDtypeStruct((4, *size, channels), dtype)
-    kernel = jax.ShapeDtypeStruct((*(window,) * rank, 1, channels), dtype)
-    result = functools.partial(correlate, **keywords)
-    # Gradients alone leave the value out.
-    gradients = [
-        jax.grad(lambda x, kernel: result(x, kernel).sum(), argument) for argument in (0, 1)
-    ]
-    with cpu.installed():
-        return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, *gradients)]
+    kernel, keywords = (*(window,) * len(size), 1, channels), {"groups": channels, **keywords}
+    return channels_last.kernels_of((4, *size, channels), kernel, dtype, **keywords)
 
 
 @pytest.fixture

@@ -1,18 +1,13 @@
 """Convolutions by whole rows of their windows: which are, how exactly, and to the same end."""
 
-import functools
-
+import channels_last
 import exact_sums
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
-from channels_last import correlate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import fused_convolution, narrow
+from cnn_jax.cpu import narrow
 
 pytestmark = pytest.mark.usefixtures("avx512")
 
@@ -21,13 +16,8 @@ MINE = "window rows"
 
 def kernels_of(size, channels, window=3, dtype="float32", **keywords):
     """That of the result, and of the gradient by x."""
-    x = jax.ShapeDtypeStruct((4, *size, channels[0]), dtype)
-    kernel = jax.ShapeDtypeStruct((*(window,) * len(size), *channels), dtype)
-    result = functools.partial(correlate, **keywords)
-    # A gradient alone leaves the value out.
-    gradient = jax.grad(lambda x, kernel: result(x, kernel).sum())
-    with cpu.installed():
-        return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, gradient)]
+    kernel = (*(window,) * len(size), *channels)
+    return channels_last.kernels_of((4, *size, channels[0]), kernel, dtype, **keywords)[:2]
 
 
 @pytest.fixture
@@ -71,27 +61,8 @@ def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
     exact_sums.check(exact_sums.by_x, "narrow", narrow, MINE, shapes, seed, dtype, precision)
 
 
-def two_layers(x, first, bias, second):
-    hidden = jax.nn.relu(correlate(x, first, padding=1) + bias)
-    return correlate(hidden, second, padding=1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
     whatever_the_shape, monkeypatch, dtype
 ):
-    draw = np.random.default_rng(0)
-    sizes = (8, 20, 30, 7), (3, 3, 7, 16), (1, 1, 1, 16), (3, 3, 16, 5)
-    # Sums of small integers are exact, so that no ReLU hangs on a rounding.
-    arrays = [jnp.asarray(draw.integers(-1, 2, size), dtype) for size in sizes]
-    gradient = jax.grad(lambda x, *a: two_layers(x, *a).sum(), (0, 1, 2, 3))
-    monkeypatch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
-    jax.clear_caches()
-    lowered = jax.jit(gradient).lower(*arrays)
-    assert "stablehlo.maximum" not in lowered.as_text()
-    with_it = lowered.compile()(*arrays)
-    with cpu.uninstalled():
-        # In bfloat16 XLA's own sums are far off.
-        without = jax.jit(gradient)(*(array.astype("float32") for array in arrays))
-    for a, b in zip(with_it, without, strict=True):
-        np.testing.assert_array_equal(a, b.astype(dtype))
+    exact_sums.check_what_follows((7, 16, 5), dtype, monkeypatch)

@@ -1,18 +1,16 @@
 """Convolutions by rows of single channels: which are, how exactly, and to the same end."""
 
-import functools
-
+import channels_last
 import exact_sums
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from channels_last import correlate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import fused_convolution, planar
+from cnn_jax.cpu import planar
 
 pytestmark = pytest.mark.usefixtures("avx512")
 
@@ -21,15 +19,8 @@ MINE = "planar rows"
 
 def kernels_of(size, channels, window=3, dtype="float32", **keywords):
     """Those of the result, of the gradient by x, and of that by the kernel."""
-    x = jax.ShapeDtypeStruct((4, *size, channels[0]), dtype)
-    kernel = jax.ShapeDtypeStruct((*(window,) * len(size), *channels), dtype)
-    result = functools.partial(correlate, **keywords)
-    # Gradients alone leave the value out.
-    gradients = [
-        jax.grad(lambda x, kernel: result(x, kernel).sum(), argument) for argument in (0, 1)
-    ]
-    with cpu.installed():
-        return [cpu.explain(f, x, kernel).rows[-1].kernel for f in (result, *gradients)]
+    kernel = (*(window,) * len(size), *channels)
+    return channels_last.kernels_of((4, *size, channels[0]), kernel, dtype, **keywords)
 
 
 @pytest.fixture
@@ -84,7 +75,7 @@ def test_what_a_window_does_not_meet_counts_for_nothing(whatever_the_shape, size
     rank = len(size)
     x = jnp.ones((3, *size, 2)).at[..., -1, :].set(jnp.nan)
     kernel = jnp.ones((*(3,) * rank, 2, 3))
-    value, pullback = jax.vjp(lambda kernel: correlate(x, kernel), kernel)
+    value, pullback = jax.vjp(lambda kernel: channels_last.correlate(x, kernel), kernel)
     weight = jnp.ones_like(value).at[..., -1, :].set(0)
     assert np.isfinite(value[..., :-1, :]).all()
     assert np.isnan(value[..., -1, :]).all()
@@ -94,30 +85,11 @@ def test_what_a_window_does_not_meet_counts_for_nothing(whatever_the_shape, size
     assert np.isnan(gradient[..., -1, :, :]).all()
 
 
-def two_layers(x, first, bias, second):
-    hidden = jax.nn.relu(correlate(x, first, padding=1) + bias)
-    return correlate(hidden, second, padding=1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
     whatever_the_shape, monkeypatch, dtype
 ):
-    draw = np.random.default_rng(0)
-    sizes = (8, 20, 30, 7), (3, 3, 7, 6), (1, 1, 1, 6), (3, 3, 6, 5)
-    # Sums of small integers are exact, so that no ReLU hangs on a rounding.
-    arrays = [jnp.asarray(draw.integers(-1, 2, size), dtype) for size in sizes]
-    gradient = jax.grad(lambda x, *a: two_layers(x, *a).sum(), (0, 1, 2, 3))
-    monkeypatch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
-    jax.clear_caches()
-    lowered = jax.jit(gradient).lower(*arrays)
-    assert "stablehlo.maximum" not in lowered.as_text()
-    with_it = lowered.compile()(*arrays)
-    with cpu.uninstalled():
-        # In bfloat16 XLA's own sums are far off.
-        without = jax.jit(gradient)(*(array.astype("float32") for array in arrays))
-    for a, b in zip(with_it, without, strict=True):
-        np.testing.assert_array_equal(a, b.astype(dtype))
+    exact_sums.check_what_follows((7, 6, 5), dtype, monkeypatch)
 
 
 _BITS = """

@@ -164,13 +164,8 @@ void run_narrow(const Configuration& c, const Arrays& arrays, const ForEach& for
   const bool forward = c.kind == Kind::kForward;
   const void* const given = forward ? arrays.source : arrays.destination;
   void* const result = forward ? arrays.destination : arrays.source;
-  const RowsCut& cut = narrow.cut();
-  shared_out(c.vector_work(), for_each)(cut.pieces, [&](int64_t piece) {
-    narrow.run(piece, given, packed, result);
-    if (!finish) return;
-    const int64_t begin = cut.position(cut.begin(piece));
-    finish(piece, begin, cut.position(cut.begin(piece + 1)) - begin);
-  });
+  narrow.cut().each_piece(shared_out(c.vector_work(), for_each), finish,
+                         [&](int64_t piece) { narrow.run(piece, given, packed, result); });
 }
 
 }  // namespace cnn_jax

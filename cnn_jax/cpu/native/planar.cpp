@@ -142,13 +142,8 @@ void run_planar(const Configuration& c, const Arrays& arrays, const ForEach& for
   const bool forward = c.kind == Kind::kForward;
   const void* const given = forward ? arrays.source : arrays.destination;
   void* const result = forward ? arrays.destination : arrays.source;
-  const RowsCut& cut = planar.cut();
-  each(cut.pieces, [&](int64_t piece) {
-    planar.run(piece, given, packed, result);
-    if (!finish) return;
-    const int64_t begin = cut.position(cut.begin(piece));
-    finish(piece, begin, cut.position(cut.begin(piece + 1)) - begin);
-  });
+  planar.cut().each_piece(each, finish,
+                         [&](int64_t piece) { planar.run(piece, given, packed, result); });
 }
 
 }  // namespace cnn_jax

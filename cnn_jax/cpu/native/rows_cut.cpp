@@ -33,6 +33,16 @@ RowsCut RowsCut::of_result(const Sliding& s, int64_t channels, bool followed) {
   return cut;
 }
 
+void RowsCut::each_piece(const ForEach& for_each, const Finishing& finish,
+                         const std::function<void(int64_t)>& body) const {
+  for_each(pieces, [&](int64_t piece) {
+    body(piece);
+    if (!finish) return;
+    const int64_t first = position(begin(piece));
+    finish(piece, first, position(begin(piece + 1)) - first);
+  });
+}
+
 RowsCut RowsCut::of_sums(const Sliding& s, int64_t sums) {
   RowsCut cut(s);
   const int64_t most = std::min({kMostSums, cut.total_, kMostNumbers / sums});

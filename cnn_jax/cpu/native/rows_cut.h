@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 
+#include "product.h"
 #include "sliding.h"
+#include "winograd.h"
 
 namespace cnn_jax {
 
@@ -31,6 +34,10 @@ class RowsCut {
 
   // The number of a segment's first position.
   int64_t position(int64_t segment) const { return row(segment) * length_ + first(segment); }
+
+  // Calls body(piece) with each piece, and after it `finish`, if there is one, with its pixels.
+  void each_piece(const ForEach& for_each, const Finishing& finish,
+                  const std::function<void(int64_t)>& body) const;
 
   int64_t positions;  // of a segment, at the most
   int64_t pieces = 1;
