@@ -64,6 +64,11 @@ class Convolution:
         return tuple(self.rhs_shape[axis] for axis in self.rhs_axes.spatial)
 
     @property
+    def slid(self) -> tuple[int, ...]:
+        """The spatial sizes of the window that slides: of a kernel gradient, its result's."""
+        return self.output if self.kind is Kind.KERNEL_GRADIENT else self.window
+
+    @property
     def output(self) -> tuple[int, ...]:
         """The spatial sizes of the result."""
         return tuple(self.out_shape[axis] for axis in self.out_axes.spatial)

@@ -23,7 +23,7 @@ _WHOLE_VECTORS = 16
 def wins(convolution: Convolution) -> bool:
     """Whether the method applies, and is faster than the kernels that oneDNN has of its own."""
     c = convolution
-    if not _applies(c) or math.prod(_window(c)) == 1:
+    if not _applies(c) or math.prod(c.slid) == 1:
         return False
     if c.rank != 2:
         return _channels(c) >= _FEWEST_CHANNELS
@@ -64,7 +64,3 @@ def _rarely_leaves_rows(c: Convolution) -> bool:
 
 def _channels(c: Convolution) -> int:
     return c.batch if c.batch_groups > 1 else c.in_channels
-
-
-def _window(c: Convolution) -> tuple[int, ...]:
-    return c.output if c.kind is Kind.KERNEL_GRADIENT else c.window

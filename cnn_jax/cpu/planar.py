@@ -26,7 +26,7 @@ def wins(convolution: Convolution) -> bool:
     row, vector = _positions(c)[-1], _SHORTEST_ROW
     if row < vector or row < _FILLED * vector * math.ceil(row / vector):
         return False
-    if _inputs(c) > _MOST_CHANNELS or _window(c)[-1] < _SMALLEST_WINDOW:
+    if _inputs(c) > _MOST_CHANNELS or c.slid[-1] < _SMALLEST_WINDOW:
         return False
     if c.kind is Kind.KERNEL_GRADIENT:
         return c.out_channels <= _MOST_OUTPUTS_OF_GRADIENT
@@ -39,7 +39,7 @@ def wins(convolution: Convolution) -> bool:
 def helps(convolution: Convolution) -> bool:
     """Whether it is faster where oneDNN has a slow kernel or none."""
     c = convolution
-    if not _applies(c) or _window(c)[-1] < _SMALLEST_WINDOW:
+    if not _applies(c) or c.slid[-1] < _SMALLEST_WINDOW:
         return False
     if c.kind is Kind.KERNEL_GRADIENT:
         slow = c.rank == 3 or max(_stride(c)) == 1
@@ -55,10 +55,6 @@ def _applies(c: Convolution) -> bool:
 
 def _inputs(c: Convolution) -> int:
     return c.batch if c.kind is Kind.KERNEL_GRADIENT else c.in_channels
-
-
-def _window(c: Convolution) -> tuple[int, ...]:
-    return c.output if c.kind is Kind.KERNEL_GRADIENT else c.window
 
 
 def _positions(c: Convolution) -> tuple[int, ...]:

@@ -5,6 +5,7 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "masked.h"
 
 namespace cnn_jax {
 namespace {
@@ -12,29 +13,6 @@ namespace {
 constexpr int kLanes = 16;
 constexpr int kInFlight = 8;  // products that the processor works on at once
 using L = Lanes<kLanes>;
-
-CNN_JAX_INLINE __mmask16 first_of(int64_t count) {
-  if (count >= kLanes) return 0xffff;
-  return count > 0 ? static_cast<__mmask16>((1u << count) - 1) : __mmask16{0};
-}
-
-CNN_JAX_INLINE __m512 load_some(const float* from, __mmask16 which) {
-  return _mm512_maskz_loadu_ps(which, from);
-}
-
-CNN_JAX_INLINE __m512 load_some(const Bfloat16* from, __mmask16 which) {
-  const auto halves = (L::Half)_mm256_maskz_loadu_epi16(which, from);
-  return (__m512)(L::wide(halves) << 16);
-}
-
-CNN_JAX_INLINE void store_some(__m512 values, float* to, __mmask16 which) {
-  _mm512_mask_storeu_ps(to, which, values);
-}
-
-CNN_JAX_INLINE void store_some(__m512 values, Bfloat16* to, __mmask16 which) {
-  const auto bits = (L::Bits)L::rounded((L::Float)values, to);
-  _mm256_mask_storeu_epi16(to, which, (__m256i)L::low_halves(bits >> 16));
-}
 
 // The numbers of a vector that are taken from several: which lane of two neighbours each comes from,
 // and which come from each pair of neighbours.

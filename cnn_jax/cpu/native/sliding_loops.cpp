@@ -5,33 +5,12 @@
 #include <immintrin.h>
 
 #include "lanes.h"
+#include "masked.h"
 
 namespace cnn_jax {
 namespace {
 
 using L = Lanes<kLanes>;
-
-__mmask16 first_of(int64_t count) {
-  return static_cast<__mmask16>((1u << (count < kLanes ? count : kLanes)) - 1);
-}
-
-CNN_JAX_INLINE __m512 load_some(const float* from, __mmask16 which) {
-  return _mm512_maskz_loadu_ps(which, from);
-}
-
-CNN_JAX_INLINE __m512 load_some(const Bfloat16* from, __mmask16 which) {
-  const auto halves = (L::Half)_mm256_maskz_loadu_epi16(which, from);
-  return (__m512)(L::wide(halves) << 16);
-}
-
-CNN_JAX_INLINE void store_some(L::Float values, float* to, __mmask16 which) {
-  _mm512_mask_storeu_ps(to, which, (__m512)values);
-}
-
-CNN_JAX_INLINE void store_some(L::Float values, Bfloat16* to, __mmask16 which) {
-  const auto bits = (L::Bits)L::rounded(values, to);
-  _mm256_mask_storeu_epi16(to, which, (__m256i)L::low_halves(bits >> 16));
-}
 
 CNN_JAX_INLINE void store_past_caches(L::Float values, float* to) {
   _mm512_stream_ps(to, (__m512)values);
@@ -67,8 +46,8 @@ void widen_pixels(const PixelsToWiden& p) {
         if (left >= kLanes) {
           L::store(L::load(numbers), block + j);
         } else {
-          const __mmask16 there = left > 0 ? first_of(left) : __mmask16{0};
-          _mm512_mask_storeu_ps(block + j, first_of(p.width - j), load_some(numbers, there));
+          _mm512_mask_storeu_ps(block + j, first_of(p.width - j),
+                                load_some(numbers, first_of(left)));
         }
       }
     }
@@ -77,7 +56,7 @@ void widen_pixels(const PixelsToWiden& p) {
 
 void narrow_numbers(const float* from, int64_t count, Bfloat16* to) {
   for (; count > 0; count -= kLanes, from += kLanes, to += kLanes) {
-    store_some((L::Float)load_some(from, first_of(count)), to, first_of(count));
+    store_some(load_some(from, first_of(count)), to, first_of(count));
   }
 }
 
@@ -127,7 +106,7 @@ void depthwise_tile(const DepthwiseTile& t) {
       if (t.past_caches) {
         store_past_caches(sums[i][j], to + kLanes * j);
       } else {
-        store_some(sums[i][j], to + kLanes * j, j == kVectors - 1 ? last : __mmask16{0xffff});
+        store_some((__m512)sums[i][j], to + kLanes * j, j == kVectors - 1 ? last : __mmask16{0xffff});
       }
     }
   }
