@@ -1,11 +1,13 @@
 """`explain(fn, *args)`: the kernel of each operation that is concerned in a program, and why."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 from jax import lax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from cnn_jax.cpu import choose_pooling, convolution, dense, padded, pooling, program
 from cnn_jax.cpu.choose import POOLING, choose, concerned
@@ -101,16 +103,24 @@ _NAMES = {
 }
 
 
-def _rows(jaxpr: Jaxpr, times: int, kernels: tuple[str, ...], tuner: Tuner | None) -> Iterator[Row]:
-    producers = {variable: equation for equation in jaxpr.eqns for variable in equation.outvars}
+def _rows(
+    jaxpr: Jaxpr,
+    times: int,
+    kernels: tuple[str, ...],
+    tuner: Tuner | None,
+    outside: Mapping[Any, JaxprEqn] = MappingProxyType({}),
+) -> Iterator[Row]:
+    producers = dict(outside)
     for equation in jaxpr.eqns:
+        producers |= dict.fromkeys(equation.outvars, equation)
         if _concerned(equation, kernels):
             yield _row(equation, producers, times, kernels, tuner)
         inner_times = times
         if equation.primitive.name == "scan":
             inner_times *= equation.params["length"]
         for inner in _inner_jaxprs(equation.params):
-            yield from _rows(inner, inner_times, kernels, tuner)
+            known = program.known_within(equation, inner, producers)
+            yield from _rows(inner, inner_times, kernels, tuner, known)
 
 
 def _concerned(equation, kernels: tuple[str, ...]) -> bool:

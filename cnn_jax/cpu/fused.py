@@ -15,7 +15,15 @@ from jax import lax
 from jax.extend.core.primitives import custom_jvp_call_p
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import fused_convolution, lowered, native_library, pooling_native, private, views
+from cnn_jax.cpu import (
+    fused_convolution,
+    lowered,
+    native_library,
+    pooling_native,
+    private,
+    reordered,
+    views,
+)
 from cnn_jax.cpu.choice import Choice
 from cnn_jax.cpu.pooling_native import Kind, Plan, Precision
 from cnn_jax.cpu.separate import separately
@@ -259,6 +267,7 @@ def _sum_in_memory_order(context, operand, *, axes, **params):
         total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **params))(x)
         return views.viewed(total, ranks, context.avals_out[0].shape)
 
+    operand = reordered.in_memory_order(context, operand)
     return mlir.lower_fun(build, multiple_results=False)(context, operand)
 
 

@@ -14,6 +14,7 @@ from cnn_jax.cpu import (
     choose,
     dense,
     fused,
+    inlined,
     memory,
     native_library,
     private,
@@ -37,7 +38,9 @@ class Installation:
 
 
 _OF_PRODUCTS = (dense.PRIMITIVE, transposed.PRIMITIVE)
-_PRIMITIVES = tuple(dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES, reversal.PRIMITIVE)))
+_PRIMITIVES = tuple(
+    dict.fromkeys((*choose.PRIMITIVES, *fused.PRIMITIVES, reversal.PRIMITIVE, inlined.PRIMITIVE))
+)
 
 _lock = threading.RLock()
 _current: Installation | None = None
@@ -61,8 +64,9 @@ def install(
     Only JAX's lowering rules for the CPU change: those of convolution, of pooling and of the
     product of two matrices; of a ReLU, its gradient, a bias's gradient, a division, a conversion to
     bfloat16, a transposition and a reversal where they stand next to one of these and can be
-    computed with it; and of sums in half precision, which are taken in float32, and those over
-    groups of channels. JAX's caches are emptied, so that what was compiled before gets the new
+    computed with it; of functions under `jax.jit` to which a picture with its channels first is
+    passed, which are lowered where they are called; and of sums in half precision, which are taken
+    in float32, and those over groups of channels. JAX's caches are emptied, so that what was compiled before gets the new
     kernels too. Calling it again changes the settings. oneDNN is loaded and stays so; its OpenMP
     threads wait some 0.02 ms for more to do before they sleep, unless `OMP_WAIT_POLICY` or
     `GOMP_SPINCOUNT` is set by then.

@@ -9,7 +9,7 @@ from jax.core import ShapedArray
 from jax.interpreters import mlir
 
 from cnn_jax.cpu import views
-from cnn_jax.cpu.private import hlo, ir, is_main
+from cnn_jax.cpu.private import hlo, ir, is_main, is_marked_call
 
 # The types that hold every number of a type.
 _HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
@@ -82,7 +82,9 @@ def the_number(value) -> float | None:
 
 def in_memory(value) -> bool:
     """Whether XLA writes the value to memory, whatever uses it."""
-    return isinstance(value.owner, (hlo.CustomCallOp, hlo.ConvolutionOp, hlo.DotGeneralOp))
+    operation = value.owner
+    written = isinstance(operation, (hlo.CustomCallOp, hlo.ConvolutionOp, hlo.DotGeneralOp))
+    return written or is_marked_call(operation)
 
 
 def is_argument(value) -> bool:
@@ -95,24 +97,19 @@ def is_argument(value) -> bool:
 def order_in_memory(value) -> views.Order | None:
     """How a value computed element by element is ordered: as what it is computed from in memory."""
     view = views.seen(value)
-    # For each of its axes, that of the array, and where it was split off from a longer axis, which.
-    found: list[tuple[Any, list[tuple[int, ...]]]] = [
-        (view.array, [(axis,) for axis in view.order])
-    ]
+    found: list[tuple[Any, list[views.Place]]] = [(view.array, [(axis,) for axis in view.order])]
     for array, places in found:
         if in_memory(array):
             return tuple(sorted(places).index(place) for place in places)
-        operation, sizes = array.owner, list(shape(array))
+        operation = array.owner
         if not isinstance(operation, ir.OpView) or len(found) >= _FARTHEST:
             continue
-        split = views.split_axes(array)
-        if split is not None:
-            places = [(*split[axis], *rest) for axis, *rest in places]
         for operand in operation.operands:
-            if split is None and getattr(operand.type, "shape", None) != sizes:
-                continue
-            inner = views.seen(operand)
-            found.append((inner.array, [(inner.order[axis], *rest) for axis, *rest in places]))
+            within = views.places_in(operand, array)
+            if within is not None:
+                inner = views.seen(operand)
+                steps = [(inner.order[axis], *rest) for axis, *rest in within]
+                found.append((inner.array, [(*steps[axis], *rest) for axis, *rest in places]))
     return None
 
 

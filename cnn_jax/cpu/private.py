@@ -3,6 +3,8 @@
 A test pins each name and what is used of it, so that a new JAX fails there and nowhere else.
 """
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from jax._src.interpreters import mlir
@@ -136,6 +138,64 @@ def array_reversed(value, axes: tuple[int, ...]):
     if not isinstance(reverse, hlo.ReverseOp) or tuple(reverse.dimensions) != axes:
         return None
     return reverse.operand
+
+
+def type_of(value, sizes: Sequence[int]):
+    """The type of an array of a lowered value's numbers with another shape."""
+    return ir.RankedTensorType.get(sizes, value.type.element_type)
+
+
+def whole_numbers(numbers: Sequence[int]):
+    """The attribute that is a list of whole numbers."""
+    return ir.DenseI64ArrayAttr.get(numbers)
+
+
+def repeated(operation, operands, sizes: Sequence[int]):
+    """The result of an operation of a module, done again with operands of another shape."""
+    again = ir.Operation.create(
+        operation.operation.name,
+        results=[type_of(operation.result, sizes)],
+        operands=operands,
+        attributes={name: operation.attributes[name] for name in operation.attributes},
+    )
+    return again.result
+
+
+def number_repeated(constant, sizes: Sequence[int]):
+    """A constant that is one number throughout in another shape; None for any other constant."""
+    numbers = constant.value
+    if not isinstance(numbers, ir.DenseElementsAttr) or not numbers.is_splat:
+        return None
+    kind = type_of(constant.result, sizes)
+    return hlo.constant(ir.DenseElementsAttr.get_splat(kind, numbers.get_splat_value()))
+
+
+@contextlib.contextmanager
+def just_after(value) -> Iterator[None]:
+    """Within the `with` block, operations are put where a lowered value has just been computed."""
+    operation = value.owner
+    if isinstance(operation, ir.Block):
+        with ir.InsertionPoint.at_block_begin(operation):
+            yield
+    else:
+        with ir.InsertionPoint.after(operation.operation), operation.location:
+            yield
+
+
+def notes(context) -> dict:
+    """What this package remembers of the module that is being lowered."""
+    return context.module_context.cached_primitive_lowerings.setdefault("cnn_jax.cpu", {})
+
+
+def is_marked(context) -> bool:
+    """Whether an equation has metadata for XLA, or a place of its own to be computed in."""
+    equation = context.jaxpr_eqn_ctx
+    return equation is not None and bool(equation.xla_metadata or equation.compute_type)
+
+
+def is_marked_call(operation) -> bool:
+    """Whether an operation calls a function with metadata for XLA, as one that stays apart has."""
+    return isinstance(operation, func.CallOp) and "mhlo.frontend_attributes" in operation.attributes
 
 
 def uses(value) -> int:

@@ -3,19 +3,20 @@
 What `lowered.order_in_memory` finds in a module, found in a program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jax import lax
-from jax.extend.core import JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
-from cnn_jax.cpu import channels, convolution
-from cnn_jax.cpu.views import Order, long_axes, squeezed, straight
+from cnn_jax.cpu import channels, convolution, inlined, views
+from cnn_jax.cpu.views import Order, Place, long_axes, squeezed, straight
 
 # How many values are asked what they are computed from.
 _FARTHEST = 64
 _POOLING = (lax.reduce_window_max_p, lax.reduce_window_sum_p)
 _RESHAPING = (lax.reshape_p, lax.broadcast_in_dim_p, lax.squeeze_p)
+_ALONG_AXES = (lax.slice_p, lax.pad_p, lax.concatenate_p, lax.rev_p)
 
 
 def order_in_memory(variable, producers: Mapping[Any, JaxprEqn]) -> Order | None:
@@ -23,20 +24,39 @@ def order_in_memory(variable, producers: Mapping[Any, JaxprEqn]) -> Order | None
 
     `producers` are the equations that make the program's values.
     """
-    found = [(variable, straight(len(long_axes(variable.aval.shape))))]
-    for value, order in found:
+    axes = straight(len(long_axes(variable.aval.shape)))
+    found: list[tuple[Any, list[Place]]] = [(variable, [(axis,) for axis in axes])]
+    for value, places in found:
         equation = None if isinstance(value, Literal) else producers.get(value)
         if equation is None:
             continue
         if equation.primitive is lax.conv_general_dilated_p:
             result = _order_of_result(equation)
-            return tuple(result[axis] for axis in order)
+            made = [(result[axis], *rest) for axis, *rest in places]
+            return tuple(sorted(made).index(place) for place in made)
         if len(found) < _FARTHEST:
             found += [
-                (operand, tuple(step[axis] for axis in order))
+                (operand, [(*step[axis], *rest) for axis, *rest in places])
                 for operand, step in _operands(equation, value)
             ]
     return None
+
+
+def known_within(
+    equation: JaxprEqn, inner: Jaxpr, producers: Mapping[Any, JaxprEqn]
+) -> dict[Any, JaxprEqn]:
+    """What makes the arguments of a function that is lowered where it is called; else nothing."""
+    if equation.primitive is not inlined.PRIMITIVE:
+        return {}
+    orders = [order_in_memory(variable, producers) for variable in equation.invars]
+    if not any(order is not None and order != straight(len(order)) for order in orders):
+        return {}
+    made = zip(inner.invars, equation.invars, strict=True)
+    return dict(producers) | {
+        argument: producers[variable]
+        for argument, variable in made
+        if not isinstance(variable, Literal) and variable in producers
+    }
 
 
 def _order_of_result(equation: JaxprEqn) -> Order:
@@ -49,18 +69,29 @@ def _order_of_result(equation: JaxprEqn) -> Order:
     return tuple(axes.index(axis) for axis in long)
 
 
-def _operands(equation: JaxprEqn, value):
-    """The operands whose elements stay in the order of the value's, and the order of their axes."""
+def _operands(equation: JaxprEqn, value) -> Iterator[tuple[Any, list[Place]]]:
+    """What a value is computed from without a change of order, and where its axes lie there."""
     shape = value.aval.shape
-    same = straight(len(long_axes(shape)))
+    same: list[Place] = [(axis,) for axis in straight(len(long_axes(shape)))]
     for operand in equation.invars:
         sizes = getattr(operand.aval, "shape", ())
         axes = long_axes(sizes)
         if equation.primitive is lax.transpose_p:
             permutation = equation.params["permutation"]
-            yield operand, tuple(axes.index(permutation[axis]) for axis in long_axes(shape))
+            yield operand, [(axes.index(permutation[axis]),) for axis in long_axes(shape)]
         elif equation.primitive in _RESHAPING:
-            if squeezed(sizes) == squeezed(shape):
-                yield operand, same
+            within = same if squeezed(sizes) == squeezed(shape) else _within(equation, sizes, shape)
+            if within is not None:
+                yield operand, within
+        elif equation.primitive in _ALONG_AXES:
+            within = views.within_as_long(sizes, shape)
+            if within is not None:
+                yield operand, within
         elif sizes == shape or (equation.primitive in _POOLING and len(axes) == len(same)):
             yield operand, same
+
+
+def _within(equation: JaxprEqn, sizes, shape) -> list[Place] | None:
+    if equation.primitive is lax.broadcast_in_dim_p:
+        return views.within_repeated(sizes, shape, equation.params["broadcast_dimensions"])
+    return views.within_reshaped(sizes, shape)

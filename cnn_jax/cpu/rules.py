@@ -11,10 +11,12 @@ from cnn_jax.cpu import (
     compare,
     dense,
     fused,
+    inlined,
     lowered,
     padded,
     pooling,
     private,
+    reordered,
     reversal,
     transposed,
 )
@@ -40,12 +42,15 @@ def rule(primitive, stock: Callable, settings: Settings, tuner: Tuner | None) ->
         # What is only timed is neither counted nor checked.
         timed = tuner is not None and tuner.is_timing
         compared = settings.compare and not timed
-        if not compared and _place(context) is Place.HERE:
+        alone = not compared and _place(context) is Place.HERE
+        if alone:
             taken = fused.lower(primitive, context, operands, params, settings.kernels)
             if primitive is transposed.PRIMITIVE:
                 taken = transposed.lower(context, *operands, **params)
             if primitive is reversal.PRIMITIVE:
                 taken = reversal.lower(*operands, **params)
+            if primitive is inlined.PRIMITIVE:
+                taken = inlined.lower(context, operands, params)
             if taken is not None:
                 return taken
         avals = context.avals_in, context.avals_out
@@ -60,11 +65,14 @@ def rule(primitive, stock: Callable, settings: Settings, tuner: Tuner | None) ->
             if settings.strict and not timed and primitive is not dense.PRIMITIVE:
                 raise FallbackError(_refusal(primitive, context, choice))
             return stock(context, *operands, **params)
+        if alone:
+            inputs = [reordered.in_memory_order(context, value) for value in inputs]
         build = mlir.lower_fun(choice.build, multiple_results=False)
         fast = build(context.replace(avals_in=avals_in), *inputs)
         if compared and choice.stock_is_right:
             slow = stock(context.replace(tokens_out=None), *operands, **params)
             return compare.lower(primitive, choice, context, fast, slow)
+        reordered.note(context, fast)
         return fast
 
     return lower

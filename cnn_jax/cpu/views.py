@@ -6,6 +6,7 @@ made of it in its place is transposed and reshaped alike; XLA leaves out what ca
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,11 @@ from jax import lax
 from cnn_jax.cpu.private import hlo
 
 Order = tuple[int, ...]
+# Where an axis longer than 1 lies: within which of another array's, and in which part of that.
+Place = tuple[int, ...]
+
+_MOST_REPEATED = 16
+_ALONG_AXES = (hlo.SliceOp, hlo.PadOp, hlo.ConcatenateOp, hlo.ReverseOp)
 
 
 class View(NamedTuple):
@@ -67,22 +73,100 @@ def _one_step(value) -> View | None:
     return View(operation.operand, tuple(order))
 
 
-def split_axes(value) -> list[tuple[int, int]] | None:
-    """Of an array reshaped so that axes are split: for each axis what it is of, and which part."""
-    reshape = value.owner
-    if not isinstance(reshape, hlo.ReshapeOp) or 0 in value.type.shape:
+def places_in(operand, value) -> list[Place] | None:
+    """Where the axes of a value lie in an operand of the operation that makes it.
+
+    None where they need not lie as the operand's.
+    """
+    operation, inner, shape = value.owner, operand.type.shape, value.type.shape
+    if isinstance(operation, hlo.ReshapeOp):
+        return within_reshaped(inner, shape)
+    if isinstance(operation, hlo.BroadcastInDimOp):
+        return within_repeated(inner, shape, list(map(int, operation.broadcast_dimensions)))
+    if inner == shape or isinstance(operation, _ALONG_AXES):
+        return within_as_long(inner, shape)
+    return None
+
+
+def within_as_long(inner, shape) -> list[Place] | None:
+    """The same where an array is cut, extended or joined along axes that remain what they are."""
+    axes = long_axes(inner)
+    if len(inner) != len(shape) or not set(long_axes(shape)) <= set(axes):
         return None
-    shape, inner = squeezed(value.type.shape), squeezed(reshape.operand.type.shape)
-    made = []
-    for axis, size in enumerate(inner):
-        part = 0
-        while size > 1 and len(made) < len(shape) and size % shape[len(made)] == 0:
-            size //= shape[len(made)]
-            made.append((axis, part))
-            part += 1
-        if size > 1:
+    return [(axes.index(axis),) for axis in long_axes(shape)]
+
+
+def within_reshaped(inner, shape) -> list[Place] | None:
+    """The same for a shape and another one of the same size; None for empty arrays."""
+    if 0 in shape:
+        return None
+    places: list[Place] = []
+    for before, after in _runs(squeezed(inner), squeezed(shape)):
+        places += [(before[0], part) for part in range(len(after))]
+    return places
+
+
+def within_repeated(inner, shape, axes: Sequence[int]) -> list[Place] | None:
+    """The same for an array whose axes become those `axes` of a larger one.
+
+    A new axis lies within the one before it. None where there is no such, or where each number is
+    repeated so often that it says little about how the larger one lies in memory.
+    """
+    if 0 in shape or math.prod(shape) > _MOST_REPEATED * math.prod(inner):
+        return None
+    places: list[Place] = []
+    long = long_axes(inner)
+    for axis in long_axes(shape):
+        before = axes.index(axis) if axis in axes else None
+        if before in long:
+            places.append((long.index(before),))
+        elif places:
+            places.append((*places[-1], 1))
+        else:
             return None
-    return made if len(made) == len(shape) else None
+    return places
+
+
+def axes_before(inner, shape, axes: Order) -> Order | None:
+    """The order of axes in which an array must be, to be reshaped into one in the order `axes`.
+
+    None where it can't be: where axes are merged or split that do not lie next to each other.
+    """
+    if 0 in shape:
+        return None
+    long, before = long_axes(shape), long_axes(inner)
+    numbers = [long.index(axis) for axis in axes if axis in long]
+    order: list[int] = []
+    for made_of, made in sorted(
+        _runs(squeezed(inner), squeezed(shape)), key=lambda run: numbers.index(run[1][0])
+    ):
+        first = numbers.index(made[0])
+        if numbers[first : first + len(made)] != made:
+            return None
+        order += made_of
+    found = list(range(len(inner)))
+    for place, number in zip(before, order, strict=True):
+        found[place] = before[number]
+    return tuple(found)
+
+
+def _runs(inner: tuple[int, ...], shape: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
+    """The axes of two shapes of equal size, none of 1, in the shortest runs of equal size."""
+    runs: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(inner):
+        before, after = [i], [j]
+        i, j = i + 1, j + 1
+        left, right = inner[i - 1], shape[j - 1]
+        while left != right:
+            if left < right:
+                before.append(i)
+                left, i = left * inner[i], i + 1
+            else:
+                after.append(j)
+                right, j = right * shape[j], j + 1
+        runs.append((before, after))
+    return runs
 
 
 def viewed(array: jax.Array, order: Order, shape: tuple[int, ...]) -> jax.Array:

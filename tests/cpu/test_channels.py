@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from cnn_jax import cpu
 from cnn_jax.cpu import channels, convolution
@@ -73,6 +74,28 @@ def upside_down(x):
     return jnp.moveaxis(jnp.moveaxis(x, 1, -1)[::-1], -1, 1)
 
 
+def normalised_in_groups(x):
+    """Each example's halves of the channels, as a function of one example."""
+
+    def one(x):
+        halves = x.reshape(2, x.shape[0] // 2, *x.shape[1:])
+        mean = jax.vmap(lambda half: jnp.mean(half, keepdims=True))(halves)
+        variance = jax.vmap(lambda half: jnp.var(half, keepdims=True))(halves)
+        return ((halves - mean) * lax.rsqrt(variance + 1)).reshape(x.shape)
+
+    return jax.vmap(one)(x)
+
+
+def joined(x):
+    """With what it is at half its resolution, if that is a whole number."""
+    if any(size % 2 for size in x.shape[2:]):
+        return x
+    small = jnp.tanh(pool(x))
+    for axis in range(2, x.ndim):
+        small = jnp.repeat(small, 2, axis)
+    return jnp.concatenate([x, small], axis=1)[:, ::2]
+
+
 AFTER = {
     "nothing": lambda x: x,
     "relu": jax.nn.relu,
@@ -83,6 +106,12 @@ AFTER = {
     "relu, average": lambda x: average(jax.nn.relu(x)),
     "average, relu": lambda x: jax.nn.relu(average(x)),
     "normalised": lambda x: jax.nn.relu(normalised(x)),
+    "normalised in groups": lambda x: jax.nn.silu(normalised_in_groups(x)),
+    "gelu": jax.nn.gelu,
+    "leaky": lambda x: jax.nn.leaky_relu(x) + jnp.where(x > 1, x, 0),
+    "softmax": lambda x: x * jax.nn.softmax(x, axis=1),
+    "joined": joined,
+    "residual": lambda x: jax.nn.elu(x + jnp.clip(x, -1, 1)),
     "transposed": lambda x: jax.nn.relu(upside_down(x)),
 }
 
@@ -228,6 +257,37 @@ def test_nothing_large_is_copied_between_two_layers(rank, dtype):
     assert copies(text, x.size + 1) == []
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_what_is_between_two_layers_is_computed_with_the_channels_last(rank, dtype):
+    (first, second), _ = parameters_for(rank, dtype)
+    half = second[:, :8]
+
+    def network(parameters, x):
+        first, second, half, scale = parameters
+        x = convolve(x, first)
+        y = x
+        for activation in (jax.nn.silu, jax.nn.gelu, jax.nn.elu):
+            y = y + activation(normalised_in_groups(convolve(y, second)) * scale)
+        x = convolve(joined(x + y), second)
+        left, right = convolve(x, half.swapaxes(0, 1)), convolve(jnp.tanh(x), half.swapaxes(0, 1))
+        return convolve(jnp.concatenate([left, jax.nn.sigmoid(right)], axis=1), second)
+
+    scale = normal((1, 16, *[1] * rank), dtype)
+    spatial = {1: (2040,), 2: (36, 60), 3: (12, 20, 10)}[rank]
+    x = normal((8, 3, *spatial), dtype)
+    text = compiled(gradient_of(network), (first, second, half, scale), x)
+    entry = text.split("ENTRY")[-1]
+    made = re.findall(r"= \w+\[([\d,]+)\]\S* (?!bitcast|parameter|get-tuple)[\w-]+\(", entry)
+    sizes = [tuple(map(int, shape.split(","))) for shape in made]
+    # The picture given has 3 channels, those between the layers have 8 to 32.
+    large = [shape for shape in sizes if math.prod(shape) > x.size]
+    assert len(large) > 20
+    ends = {*spatial, *(size // 2 for size in spatial)}
+    assert [shape for shape in large if shape[-1] in ends] == []
+    assert copies(text, x.size + 1) == []
+
+
 @pytest.mark.parametrize("groups", [1, 4, 8])
 def test_groups_of_channels_are_summed_in_the_order_of_memory(groups):
     x = jax.random.normal(jax.random.key(0), (3, 4, 72, 40))
@@ -303,12 +363,14 @@ def test_a_network_of_equinox_is_computed_as_that_of_flax():
         np.testing.assert_allclose(layer.bias.ravel(), true["bias"], rtol=1e-4, atol=1e-4)
 
 
-def test_poolings_follow_the_convolutions_before_them_and_are_explained_so():
+@pytest.mark.parametrize("within", [lambda function: function, jax.jit])
+def test_poolings_follow_the_convolutions_before_them_and_are_explained_so(within):
     (kernel, _), bias = parameters_for(2)
     x = normal((8, 3, 32, 64))
 
     def network(x):
-        return pool(jnp.tanh(biased(x, kernel, bias)))
+        y = normalised_in_groups(biased(x, kernel, bias))
+        return within(lambda y: pool(jnp.tanh(y)))(y)
 
     def explained(function, x):
         return {row.operation: row.kernel for row in cpu.explain(function, x).rows}
@@ -350,6 +412,33 @@ def test_inside_of_loops_and_shards_the_values_are_the_same(loop):
         fast = jax.jit(lambda x: both(x))(x)
     for mine, true in zip(fast, stock, strict=True):
         np.testing.assert_allclose(mine, true, rtol=1e-3, atol=1e-3)
+
+
+def test_functions_with_a_sharding_effects_or_metadata_of_their_own_stay_functions():
+    (kernel, _), bias = parameters_for(2)
+    x = normal((4, 3, 32, 32))
+    one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    double = jax.jit(lambda y: 2 * y)
+
+    def marked(y):
+        with set_xla_metadata(inlineable="false"):
+            return double(y)
+
+    def spoken(y):
+        jax.debug.print("{}", y.size, ordered=True)
+        return 2 * y
+
+    def functions(function) -> int:
+        with cpu.installed(keep_memory=False):
+            lowered = jax.jit(lambda x: function(biased(x, kernel, bias))).lower(x)
+        assert lowered.compile()(x).shape == (4, 16, 32, 32)
+        return len(re.findall(r"call @", lowered.as_text()))
+
+    others = functions(lambda y: 2 * y)
+    assert functions(double) == others
+    assert functions(jax.jit(lambda y: 2 * y, out_shardings=one)) == others + 1
+    assert functions(marked) == others + 1
+    assert functions(jax.jit(spoken)) > others
 
 
 def test_only_pictures_whose_channels_come_first_are_moved():

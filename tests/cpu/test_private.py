@@ -5,11 +5,13 @@ import inspect
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import lowered, private
+from cnn_jax.cpu import inlined, lowered, private
 from cnn_jax.cpu.choose import PRIMITIVES
 
 
@@ -176,3 +178,72 @@ def test_arguments_of_the_program_are_told_from_those_of_functions_and_loops_wit
 
     jax.jit(program).lower(jnp.ones((2, 3)))
     assert seen == [True, True, False, False, False, False]
+
+
+def test_operations_are_done_again_where_their_operands_are_computed():
+    seen = []
+
+    def lower(context, operand):
+        seen.append(private.is_marked(context))
+        assert private.notes(context) is private.notes(context)
+        add = operand.owner
+        three, six = add.rhs.owner.operand.owner, add.lhs.owner.operands[1].owner
+        with private.just_after(add.lhs):
+            flat = private.hlo.reshape(private.type_of(add.lhs, (6,)), add.lhs)
+        with private.just_after(operand):
+            assert private.number_repeated(six, (6,)) is None
+            number = private.number_repeated(three, (6,))
+            again = private.repeated(add, [flat, number], (6,))
+        return [private.hlo.reshape(operand.type, again)]
+
+    probe = Primitive("probe")
+    probe.def_abstract_eval(lambda aval: aval)
+    mlir.register_lowering(probe, lower, platform="cpu", cacheable=False)
+    given = np.arange(6, dtype="float32").reshape(2, 3)
+
+    def plain(x):
+        return probe.bind(lax.add(lax.mul(x, given), lax.full_like(x, 3)))
+
+    def marked(x):
+        with set_xla_metadata(a="b"):
+            return plain(x)
+
+    for function in (plain, marked):
+        text = jax.jit(function).lower(given).as_text()
+        assert text.count("stablehlo.add") == 2
+        np.testing.assert_array_equal(jax.jit(function)(given), given**2 + 3)
+    assert seen == [False, True]
+
+
+def test_calls_of_functions_with_metadata_are_told_from_others():
+    seen = []
+
+    def lower(context, operand):
+        seen.append(private.is_marked_call(operand.owner))
+        return [operand]
+
+    probe = Primitive("probe")
+    probe.def_abstract_eval(lambda aval: aval)
+    mlir.register_lowering(probe, lower, platform="cpu", cacheable=False)
+
+    def program(x):
+        double = jax.jit(lambda x: 2 * x)
+        plain = probe.bind(double(x))
+        with set_xla_metadata(a="b"):
+            marked = double(x)
+        return plain, probe.bind(marked), probe.bind(x)
+
+    jax.jit(program).lower(jnp.ones(3))
+    assert seen == [False, True, False]
+
+
+def test_functions_under_jit_have_the_parameters_that_are_read():
+    jaxpr = jax.make_jaxpr(jax.jit(lambda x: x + 1))(jnp.ones(3))
+    (equation,) = jaxpr.jaxpr.eqns
+    assert equation.primitive is inlined.PRIMITIVE
+    assert set(equation.params) >= {
+        "jaxpr",
+        "in_shardings",
+        "out_shardings",
+        "compiler_options_kvs",
+    }
