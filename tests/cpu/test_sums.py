@@ -1,4 +1,4 @@
-"""Sums in half precision, and over a short last axis and others: not XLA's while installed."""
+"""Sums in half precision, over groups of channels and over examples: not XLA's while installed."""
 
 import jax
 import jax.export
@@ -76,10 +76,37 @@ def test_sums_of_groups_of_channels_are_those_of_numpy(batch, shape, seed):
         np.testing.assert_allclose(mine, right, rtol=1e-5)
 
 
+@settings(max_examples=10)
+@given(
+    st.sampled_from([(0,), (0, 1), (0, 2)]),
+    st.tuples(st.integers(1, 9), st.integers(2, 5), st.just(1), st.integers(4000, 9000)),
+    st.sampled_from(["float32", "bfloat16"]),
+    st.integers(0, 2**32 - 1),
+)
+def test_sums_over_the_first_axes_are_those_of_numpy(axes, shape, dtype, seed):
+    x = jnp.asarray(np.random.default_rng(seed).normal(size=shape), dtype)
+    exact = np.asarray(x, np.float64)
+
+    def totals(x):
+        return jnp.sum(x, axes), jnp.sum(jnp.square(x.astype("float32")), axes, keepdims=True)
+
+    with cpu.installed(keep_memory=False):
+        got = jax.jit(totals)(x)
+        kernels = [row.kernel for row in cpu.explain(totals, x.astype("float32")).rows]
+    expected = exact.sum(axes), np.square(exact).sum(axes, keepdims=True)
+    summed = x.size > got[0].size > 2**14 and x.size >= 2**15
+    assert kernels == (["product"] * 2 if summed else [])
+    for mine, right in zip(got, expected, strict=True):
+        error = float(jnp.finfo(mine.dtype).eps) * np.abs(right) + 1e-5
+        assert (np.abs(np.asarray(mine, np.float64) - right) <= error).all()
+
+
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
         ((64, 64, 4, 17), (0, 1, 3)),  # a long last axis
+        ((64, 64, 256), (1,)),
+        ((64, 2**14), (0,)),  # few results
         ((64, 64, 4, 8), (0, 1)),
         ((64, 64, 4, 8), (2, 3)),
         ((64, 64, 4, 8), (0, 2, 3)),
