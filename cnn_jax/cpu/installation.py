@@ -66,10 +66,10 @@ def install(
     bfloat16, a transposition and a reversal where they stand next to one of these and can be
     computed with it; of functions under `jax.jit` to which a picture with its channels first is
     passed, which are lowered where they are called; and of sums in half precision, which are taken
-    in float32, and those over groups of channels or over the examples of a batch. JAX's caches are emptied, so that what was compiled before gets the new
-    kernels too. Calling it again changes the settings. oneDNN is loaded and stays so; its OpenMP
-    threads wait some 0.02 ms for more to do before they sleep, unless `OMP_WAIT_POLICY` or
-    `GOMP_SPINCOUNT` is set by then.
+    in float32, and those over groups of channels or over the examples of a batch. JAX's caches are
+    emptied, so that what was compiled before gets the new kernels too. Calling it again changes the
+    settings. oneDNN is loaded and stays so; its OpenMP threads wait some 0.02 ms for more to do
+    before they sleep, unless `OMP_WAIT_POLICY` or `GOMP_SPINCOUNT` is set by then.
 
     Args:
         kernels: the families that may be used, of "winograd", "outer", "planar", "depthwise",
