@@ -72,6 +72,10 @@ def choose(
         reason = onednn_limits.faster_in_float32(described)
         if choice.kernel == _ONEDNN and reason is not None:
             choice = Choice(_WIDENED, reason, widened)
+        if choice.build is None and lhs.dtype.name in sums.HALF:
+            wide = dataclasses.replace(described, dtype=_WIDE.name)
+            if _first_that_applies(wide, place, kernels, fixed).build is not None:
+                choice = Choice(_WIDENED, f"{choice.reason}, but in float32", widened)
         if tuner is not None and described.dtype in onednn.TYPES:
             moved = channels.last(described, fixed)
             candidates = _candidates(described, moved, params, kernels, widened)
@@ -122,7 +126,7 @@ def _first_that_applies(
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)
     slow = isinstance(made, str) or made.general
-    for family in ("depthwise", "implicit", "planar"):
+    for family in ("depthwise", "implicit", "planar", "outer"):
         choice = by(family) if slow and _METHODS[family].rules.helps(described) else None
         if choice is not None:
             return choice

@@ -54,6 +54,21 @@ for dtype, groups in [("float32", 1), ("float32", 8), ("bfloat16", 8)]:
             computed += cpu.explain(gradient, *arrays).rows[-1].kernel == "oneDNN"
         (theirs,) = gradient(*(array.astype("float32") for array in arrays))
         np.testing.assert_allclose(mine.astype("float32"), theirs, rtol=1e-2, atol=1e-2)
+for channels, width, groups in itertools.product((13, 24, 32), (28, 36, 70), (1, 4)):
+    def gradient(x, weight):
+        def convolve(kernel):
+            return lax.conv_general_dilated(
+                x, kernel, (1, 1), [(2, 2), (2, 2)], rhs_dilation=(2, 2),
+                feature_group_count=groups, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jax.vjp(convolve, jnp.zeros((3, 3, channels, 20), x.dtype))[1](weight)
+    sizes = (2, 9, width, channels * groups), (2, 9, width, 20)
+    arrays = [jnp.asarray(draw.integers(-2, 3, size), "bfloat16") for size in sizes]
+    for kernels in (["onednn"], None):
+        with cpu.installed(kernels=kernels, keep_memory=False):
+            (mine,) = jax.jit(gradient)(*arrays)
+            computed += cpu.explain(gradient, *arrays).rows[-1].kernel == "oneDNN"
+        (theirs,) = gradient(*(array.astype("float32") for array in arrays))
+        np.testing.assert_allclose(mine.astype("float32"), theirs, rtol=1e-2, atol=1e-2)
 print(computed)
 """
 

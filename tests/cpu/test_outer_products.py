@@ -122,7 +122,34 @@ def test_other_layers_are_not():
     assert kernel_of(window=1) == "oneDNN"
     assert kernel_of(window=1, stride=1, size=28) == "oneDNN"
     assert kernel_of(window=1, stride=1, channels=(512, 512)) == "oneDNN"
-    assert kernel_of(dtype="bfloat16") == "oneDNN"
+    assert kernel_of(dtype="float16") != "outer products"
+
+
+def need_pairs() -> None:
+    if kernel_of(dtype="bfloat16") == "oneDNN":
+        pytest.skip("this processor has no products of bfloat16 pairs, or matrix units")
+
+
+def test_in_bfloat16_layers_with_a_stride_or_short_rows_or_large_pictures_are():
+    need_pairs()
+
+    def kernel(**sizes) -> str:
+        return kernel_of(dtype="bfloat16", **sizes)
+
+    mine = "outer products"
+    assert kernel() == mine
+    assert kernel(window=1) == mine
+    assert kernel(window=1, stride=1) == mine
+    assert kernel(stride=1, size=7) == mine
+    assert kernel(stride=1, dilation=2, size=13) == mine
+    assert kernel(rank=3, size=12) == mine
+    assert kernel(stride=1) == "oneDNN"
+    assert kernel(stride=1, dilation=2) == "oneDNN"
+    assert kernel(channels=(16, 64)) == "oneDNN"
+    assert kernel(channels=(32, 40)) == "oneDNN"
+    assert kernel(window=1, stride=1, size=28) == "oneDNN"
+    # oneDNN's own is wrong.
+    assert kernel(stride=1, dilation=2, channels=(17, 64)) == mine
 
 
 @st.composite
@@ -168,16 +195,36 @@ def test_it_is_as_exact_as_any_sum(made, seed):
     assert np.abs(mine - exact).max() <= allowed
 
 
+@settings(max_examples=60)
+@given(layers(), st.integers(0, 2**32 - 1))
+def test_in_bfloat16_it_is_rounded_once(made, seed):
+    need_pairs()
+    arrays = [np.asarray(jnp.asarray(array, "bfloat16"), "float64") for array in made.arrays(seed)]
+    with cpu.uninstalled():
+        exact, sizes = (
+            made.computed(each, "float64") for each in (arrays, [np.abs(a) for a in arrays])
+        )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outer_products, "wins", lambda convolution: True)
+        with cpu.installed(kernels=["outer"]):
+            mine = made.computed(arrays, "bfloat16").astype("float64")
+    # Sums of numbers that cancel keep the error of float32.
+    assert (np.abs(mine - exact) <= 2.0**-8 * np.abs(exact) + 1e-5 * sizes).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 @pytest.mark.parametrize("operand", [0, 1])
-def test_what_is_not_finite_reaches_the_same_results(whatever_the_shape, wrong, operand):
+def test_what_is_not_finite_reaches_the_same_results(whatever_the_shape, wrong, operand, dtype):
+    if dtype == "bfloat16":
+        need_pairs()
     made = layer(size=7, channels=(5, 32), batch=2)
     arrays = made.arrays(0)
     arrays[operand][1, 2, 1, 3] = wrong
-    mine = made.computed(arrays)
+    mine = made.computed(arrays, dtype)
     with cpu.uninstalled():
         theirs = made.computed(arrays)
-    np.testing.assert_array_equal(np.isfinite(mine), np.isfinite(theirs))
+    np.testing.assert_array_equal(np.isfinite(mine.astype("float32")), np.isfinite(theirs))
 
 
 _BITS = """
@@ -188,7 +235,7 @@ from cnn_jax import cpu
 cpu.install(keep_memory=False)
 draw = np.random.default_rng(0)
 sizes = (4, 57, 57, 32), (3, 3, 32, 64), (4, 29, 29, 64)
-x, kernel, dy = (jnp.asarray(draw.normal(size=size), jnp.float32) for size in sizes)
+x, kernel, dy = (jnp.asarray(draw.normal(size=size), "DTYPE") for size in sizes)
 
 @jax.jit
 def gradient(x, dy):
@@ -204,9 +251,14 @@ print(len(results), hash(results.pop()))
 """
 
 
-def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(run_alone):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_numbers_give_the_same_bits_on_any_number_of_threads(run_alone, dtype):
+    if dtype == "bfloat16":
+        need_pairs()
+    script = _BITS.replace("DTYPE", dtype)
     printed = {
-        run_alone(_BITS, OMP_NUM_THREADS=threads, PYTHONHASHSEED="0") for threads in ("1", "2", "3")
+        run_alone(script, OMP_NUM_THREADS=threads, PYTHONHASHSEED="0")
+        for threads in ("1", "2", "3")
     }
     assert len(printed) == 1
     assert printed.pop().startswith("1 ")

@@ -1,5 +1,6 @@
 #include "configuration.h"
 
+#include <algorithm>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -102,6 +103,16 @@ bool leaves_before_it_enters(const Configuration& c) {
   return low > 0 && c.input.front() + low - reach < stride * divided_up(low, stride);
 }
 
+// Its bfloat16 kernel gradient takes long rows in parts, and where windows are dilated along another
+// axis adds up memory that it never wrote, of vectors of channels that the picture doesn't fill.
+bool takes_rows_in_parts(const Configuration& c) {
+  const int64_t channels = c.in_channels / c.groups;
+  const int64_t row = c.input.back() + c.padding_low.back() + c.padding_high.back();
+  return c.kind == Kind::kKernelGradient && c.type == Type::kBfloat16 &&
+         channels % 16 != 0 && row > 32 &&
+         std::any_of(c.dilation.begin(), c.dilation.end() - 1, [](int64_t d) { return d > 1; });
+}
+
 // Why oneDNN's own kernels, though there is one, are not to be used; or nothing.
 const char* fault(const Configuration& c) {
   if (halves_padding(c)) {
@@ -112,6 +123,9 @@ const char* fault(const Configuration& c) {
   }
   if (is_deeper_than_picture(c)) {
     return "oneDNN's bfloat16 kernel gradient is wrong where the window is deeper than the picture";
+  }
+  if (takes_rows_in_parts(c)) {
+    return "oneDNN's bfloat16 kernel gradient is wrong for long rows of a dilated window";
   }
   return nullptr;
 }

@@ -1,8 +1,13 @@
 #include "outer_products.h"
+#include "pair_products.h"
 #include "planar_loops.h"
 #include "pooling_windows.h"
 #include "row_products.h"
 #include "sliding_loops.h"
+
+#ifdef CNN_JAX_X86_LEVELS
+#include <cpuid.h>
+#endif
 
 namespace cnn_jax {
 
@@ -12,6 +17,7 @@ extern const WindowLoops any_processor;
 extern const WindowLoops x86_64_v3;
 extern const WindowLoops x86_64_v4;
 extern const OuterProductLoops outer_products_x86_64_v4;  // from outer_products.cpp
+extern const PairProductLoops pair_products_avx512_bf16;   // from pair_products.cpp
 extern const PlanarLoops planar_x86_64_v4;                 // from planar_loops.cpp
 extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
 extern const SlidingLoops sliding_x86_64_v4;               // from sliding_loops.cpp
@@ -33,6 +39,18 @@ enum class Level { kAny, kV3, kV4 };
   return Level::kAny;
 }
 
+#ifdef CNN_JAX_X86_LEVELS
+// Whether there are products of bfloat16 pairs, but no matrix units.
+bool has_pairs_alone() {
+  unsigned a, b, c, d;
+  if (level() != Level::kV4 || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return false;
+  const bool pairs = (a >> 5 & 1) != 0;
+  __get_cpuid_count(7, 0, &a, &b, &c, &d);
+  const bool matrices = (d >> 22 & 1) != 0;
+  return pairs && !matrices;
+}
+#endif
+
 template <typename Loops>
 [[maybe_unused]] const Loops* on_v4(const Loops& loops) {
   static const bool v4 = level() == Level::kV4;
@@ -52,6 +70,15 @@ const WindowLoops& window_loops() {
 const OuterProductLoops* outer_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
   return on_v4(outer_products_x86_64_v4);
+#else
+  return nullptr;
+#endif
+}
+
+const PairProductLoops* pair_product_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  static const bool there = has_pairs_alone();
+  return there ? &pair_products_avx512_bf16 : nullptr;
 #else
   return nullptr;
 #endif
