@@ -6,6 +6,7 @@ the rows of two positions are put in pairs first, as the processor multiplies th
 """
 
 import math
+from typing import NamedTuple
 
 from cnn_jax.cpu.convolution import Convolution, Kind
 
@@ -37,17 +38,17 @@ def wins(convolution: Convolution) -> bool:
     if not _applies(c):
         return False
     # Of the layer whose kernel it is; the gradient has it as a window of the output's size.
-    inputs, outputs, window = c.batch, c.out_channels, math.prod(c.output)
-    positions = c.in_channels * math.prod(c.window)
-    strided, dilated = max(c.rhs_dilation) > 1, max(c.stride) > 1
-    if c.dtype == "bfloat16":
-        return _pairs_win(c)
-    if window == 1:
-        few = inputs * outputs < _FEW_PRODUCTS * (inputs + outputs)
-        return not strided and few and positions >= _MANY_POSITIONS
-    if inputs < _FEWEST_INPUTS or positions < _FEWEST_POSITIONS:
-        return False
-    return strided or (dilated and c.window[-1] >= _SHORTEST_ROW)
+    layer = _Layer(
+        inputs=c.batch,
+        outputs=c.out_channels,
+        window=math.prod(c.output),
+        positions=c.in_channels * math.prod(c.window),
+        rank=c.rank,
+        row=c.window[-1],
+        strided=max(c.rhs_dilation) > 1,
+        dilated=max(c.stride) > 1,
+    )
+    return _rows_win(layer) if c.dtype == "float32" else _pairs_win(layer)
 
 
 def helps(convolution: Convolution) -> bool:
@@ -63,16 +64,35 @@ def _applies(c: Convolution) -> bool:
     return c.out_channels % _VECTOR == 0
 
 
-def _pairs_win(c: Convolution) -> bool:
-    inputs, outputs, window = c.batch, c.out_channels, math.prod(c.output)
-    positions, row = c.in_channels * math.prod(c.window), c.window[-1]
-    strided, dilated = max(c.rhs_dilation) > 1, max(c.stride) > 1
-    if strided and window == 1:
-        return True
-    if inputs < _FEWEST_INPUTS_OF_PAIRS or outputs < _FEWEST_OUTPUTS_OF_PAIRS:
+class _Layer(NamedTuple):
+    inputs: int
+    outputs: int
+    window: int
+    positions: int
+    rank: int
+    row: int
+    strided: bool
+    dilated: bool
+
+
+def _rows_win(layer: _Layer) -> bool:
+    inputs, outputs = layer.inputs, layer.outputs
+    if layer.window == 1:
+        few = inputs * outputs < _FEW_PRODUCTS * (inputs + outputs)
+        return not layer.strided and few and layer.positions >= _MANY_POSITIONS
+    if inputs < _FEWEST_INPUTS or layer.positions < _FEWEST_POSITIONS:
         return False
-    if window == 1:
-        return positions >= _FEWEST_POSITIONS_OF_PAIRS
-    if strided:
-        return dilated or c.rank > 1
-    return c.rank > 1 and row < (_SHORT_DILATED_ROW if dilated else _SHORT_ROW)
+    return layer.strided or (layer.dilated and layer.row >= _SHORTEST_ROW)
+
+
+def _pairs_win(layer: _Layer) -> bool:
+    if layer.strided and layer.window == 1:
+        return True
+    if layer.inputs < _FEWEST_INPUTS_OF_PAIRS or layer.outputs < _FEWEST_OUTPUTS_OF_PAIRS:
+        return False
+    if layer.window == 1:
+        return layer.positions >= _FEWEST_POSITIONS_OF_PAIRS
+    if layer.strided:
+        return layer.dilated or layer.rank > 1
+    short = _SHORT_DILATED_ROW if layer.dilated else _SHORT_ROW
+    return layer.rank > 1 and layer.row < short

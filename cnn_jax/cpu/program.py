@@ -71,27 +71,25 @@ def _order_of_result(equation: JaxprEqn) -> Order:
 
 def _operands(equation: JaxprEqn, value) -> Iterator[tuple[Any, list[Place]]]:
     """What a value is computed from without a change of order, and where its axes lie there."""
-    shape = value.aval.shape
-    same: list[Place] = [(axis,) for axis in straight(len(long_axes(shape)))]
     for operand in equation.invars:
-        sizes = getattr(operand.aval, "shape", ())
-        axes = long_axes(sizes)
-        if equation.primitive is lax.transpose_p:
-            permutation = equation.params["permutation"]
-            yield operand, [(axes.index(permutation[axis]),) for axis in long_axes(shape)]
-        elif equation.primitive in _RESHAPING:
-            within = same if squeezed(sizes) == squeezed(shape) else _within(equation, sizes, shape)
-            if within is not None:
-                yield operand, within
-        elif equation.primitive in _ALONG_AXES:
-            within = views.within_as_long(sizes, shape)
-            if within is not None:
-                yield operand, within
-        elif sizes == shape or (equation.primitive in _POOLING and len(axes) == len(same)):
-            yield operand, same
+        places = _places(equation, getattr(operand.aval, "shape", ()), value.aval.shape)
+        if places is not None:
+            yield operand, places
 
 
-def _within(equation: JaxprEqn, sizes, shape) -> list[Place] | None:
-    if equation.primitive is lax.broadcast_in_dim_p:
-        return views.within_repeated(sizes, shape, equation.params["broadcast_dimensions"])
-    return views.within_reshaped(sizes, shape)
+def _places(equation: JaxprEqn, inner, shape) -> list[Place] | None:
+    primitive, params = equation.primitive, equation.params
+    same: list[Place] = [(axis,) for axis in straight(len(long_axes(shape)))]
+    if primitive is lax.transpose_p:
+        axes, permutation = long_axes(inner), params["permutation"]
+        return [(axes.index(permutation[axis]),) for axis in long_axes(shape)]
+    if primitive in _RESHAPING:
+        if squeezed(inner) == squeezed(shape):
+            return same
+        if primitive is lax.broadcast_in_dim_p:
+            return views.within_repeated(inner, shape, params["broadcast_dimensions"])
+        return views.within_reshaped(inner, shape)
+    if primitive in _ALONG_AXES:
+        return views.within_as_long(inner, shape)
+    pooled = primitive in _POOLING and len(long_axes(inner)) == len(same)
+    return same if inner == shape or pooled else None

@@ -45,22 +45,18 @@ def concerned(avals_in, avals_out, params, kernels: tuple[str, ...]) -> bool:
 def choose(avals_in, params) -> Choice:
     """The kernel for a sum that is concerned."""
     (operand,) = avals_in
-    if operand.dtype.name not in HALF and not _in_two_steps(operand, params):
-        reason = "the first axes of a large array are summed"
-        build = functools.partial(_with_ones, axes=params["axes"])
-        return Choice("product", reason, build, stock_is_right=False)
-    if operand.dtype.name not in HALF:
+    if operand.dtype.name in HALF:
+        reason = f"XLA would round each partial sum to {operand.dtype}"
+        build = functools.partial(_in_float32, **params)
+        return Choice("float32 sum", reason, build, stock_is_right=False)
+    # Of numbers that cancel, such as those of a mean's gradient, XLA's sum is all rounding.
+    if _in_two_steps(operand, params):
         reason = "the last axis is short, and summed after the others"
         build = functools.partial(_last_axis_last, **params)
-        # Of numbers that cancel, such as those of a mean's gradient, XLA's sum is all rounding.
         return Choice("two sums", reason, build, stock_is_right=False)
-
-    def build(x: jax.Array) -> jax.Array:
-        total = PRIMITIVE.bind(lax.convert_element_type(x, "float32"), **params)
-        return lax.convert_element_type(total, operand.dtype)
-
-    reason = f"XLA would round each partial sum to {operand.dtype}"
-    return Choice("float32 sum", reason, build, stock_is_right=False)
+    reason = "the first axes of a large array are summed"
+    build = functools.partial(_with_ones, axes=params["axes"])
+    return Choice("product", reason, build, stock_is_right=False)
 
 
 def _is_large(operand, params) -> bool:
@@ -81,6 +77,11 @@ def _is_product(operand, total, params) -> bool:
     long = views.long_axes(operand.shape)
     summed = [axis in params["axes"] for axis in long]
     return total.size > _LARGE_RESULT and summed == sorted(summed, reverse=True)
+
+
+def _in_float32(x: jax.Array, **params) -> jax.Array:
+    total = PRIMITIVE.bind(lax.convert_element_type(x, "float32"), **params)
+    return lax.convert_element_type(total, x.dtype)
 
 
 def _with_ones(x: jax.Array, *, axes: tuple[int, ...]) -> jax.Array:
