@@ -1,7 +1,9 @@
-"""Convolutions with few outputs, and gradients of few inputs, by whole rows of their windows.
+"""Convolutions with few outputs or few inputs, and their gradients, by whole rows of their windows.
 
 The channels of neighbouring pixels lie next to each other, so that a window's row is one vector, of
-its width times the channels. oneDNN's vectors are of outputs, and all but empty there.
+its width times the channels. oneDNN's vectors are of outputs, and all but empty where these are
+few. Where inputs are few, vectors are of outputs here as well; in volumes oneDNN has only slow
+kernels for them.
 """
 
 import math
@@ -15,6 +17,10 @@ _FEWEST_PRODUCTS = {"float32": 64, "bfloat16": 128}
 _FEWEST_INPUTS = 6
 # Of more inputs, or in shorter rows, implicit products are as fast.
 _MOST_INPUTS, _SHORTEST_ROW = 96, 8
+# Of volumes; in bfloat16 oneDNN takes two products at once.
+_FEW_INPUTS = {"float32": 4, "bfloat16": 1}
+# Windows that hardly overlap leave little to keep.
+_SMALL_STRIDE = 2
 
 
 def wins(convolution: Convolution) -> bool:
@@ -26,8 +32,19 @@ def wins(convolution: Convolution) -> bool:
         return False
     if math.prod(c.window) == 1 or c.rhs_dilation[-1] > 1:
         return False
+    return _has_few_outputs(c) or _has_few_inputs_of_volumes(c)
+
+
+def _has_few_outputs(c: Convolution) -> bool:
     products = c.in_channels * math.prod(c.window)
     if c.out_channels > _MOST_OUTPUTS[c.dtype] or products < _FEWEST_PRODUCTS[c.dtype]:
         return False
     beside_implicit = c.in_channels <= _MOST_INPUTS and c.output[-1] >= _SHORTEST_ROW
     return c.in_channels >= _FEWEST_INPUTS and (c.dtype == "bfloat16" or beside_implicit)
+
+
+def _has_few_inputs_of_volumes(c: Convolution) -> bool:
+    if c.rank != 3 or c.in_channels > _FEW_INPUTS[c.dtype]:
+        return False
+    overlapping = max(c.stride) <= _SMALL_STRIDE or min(c.window) > max(c.stride)
+    return overlapping and c.out_channels >= _MOST_OUTPUTS["float32"]

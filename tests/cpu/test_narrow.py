@@ -1,8 +1,14 @@
 """Convolutions by whole rows of their windows: which are, how exactly, and to the same end."""
 
+import functools
+
 import channels_last
 import exact_sums
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from channels_last import correlate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +44,17 @@ def test_those_with_few_results_are_computed_by_it(dtype):
     assert kernels_of((12, 12, 12), (16, 1), dtype=dtype)[0] == MINE
 
 
+def test_so_are_volumes_with_few_inputs():
+    assert kernels_of((16, 16, 16), (1, 16), padding=1)[0] == MINE
+    assert kernels_of((16, 16, 16), (1, 16), stride=2, dtype="bfloat16")[0] == MINE
+    assert kernels_of((8, 12, 8), (4, 32), padding=1)[0] == MINE
+    assert kernels_of((12, 12, 12), (32, 2), 5, padding=2)[1] == MINE
+
+
 def test_others_are_not():
+    assert kernels_of((16, 16, 16), (8, 32), padding=1)[0] != MINE
+    assert kernels_of((16, 16, 16), (4, 32), padding=1, dtype="bfloat16")[0] != MINE
+    assert kernels_of((16, 16, 16), (1, 16), stride=3)[0] != MINE
     assert MINE not in kernels_of((30, 30), (32, 32))
     assert MINE not in kernels_of((30, 30), (4, 3))
     assert MINE not in kernels_of((30, 30), (32, 3), window=1)
@@ -66,3 +82,18 @@ def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
     whatever_the_shape, monkeypatch, dtype
 ):
     exact_sums.check_what_follows((7, 16, 5), dtype, monkeypatch)
+
+
+def test_so_is_a_result_that_is_too_large_for_the_caches():
+    draw = np.random.default_rng(0)
+    x, kernel = draw.normal(size=(3, 40, 41, 42, 1)), draw.normal(size=(2, 1, 2, 1, 32))
+    given = jnp.asarray(x, "float32"), jnp.asarray(kernel, "float32")
+    with cpu.installed(kernels=["narrow"]):
+        function = functools.partial(correlate, padding=((0, 1), (0, 0), (1, 0)))
+        assert cpu.explain(function, *given).rows[0].kernel == MINE
+        result = np.asarray(jax.jit(function)(*given), np.float64)
+    wide = np.pad(x, [(0, 0), (0, 1), (0, 0), (1, 0), (0, 0)])
+    exact = sum(
+        wide[:, i : i + 40, :, j : j + 42] * kernel[i, 0, j, 0] for i in (0, 1) for j in (0, 1)
+    )
+    assert (np.abs(result - exact) <= 2e-6 * np.abs(exact).max()).all()

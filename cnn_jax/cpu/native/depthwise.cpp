@@ -72,7 +72,9 @@ class Depthwise {
     DepthwiseTile tile = {};
     tile.window = s_.window[2];
     tile.to_step = s_.result_stride[2];
-    tile.past_caches = goes_past_caches(result);
+    // What follows finds it in the caches.
+    tile.past_caches =
+        c_.after == After::kNothing && stored_past_caches(s_, c_.groups, c_.type, result);
     auto* const to = static_cast<char*>(result);
     if (in_place()) {
       std::vector<WindowRow> met;
@@ -139,15 +141,6 @@ class Depthwise {
   bool in_place() const {
     return c_.type == Type::kFloat32 && s_.spread[2] == 1 && c_.groups % kLanes == 0 &&
            4 * (past_whole_ - first_whole_) >= 3 * s_.result[2];
-  }
-
-  bool goes_past_caches(const void* result) const {
-    const auto whole = [](int64_t number) { return number % kLanes == 0; };
-    const int64_t numbers = s_.batch * s_.rows() * s_.result[2] * c_.groups;
-    // What follows finds it in the caches.
-    return c_.after == After::kNothing && whole(c_.groups) && whole(s_.result_image) &&
-           std::all_of(s_.result_stride, s_.result_stride + 3, whole) &&
-           stored_past_caches(result, numbers * bytes(c_.type));
   }
 
   void correlate(int64_t segment, KeptRows<PaddedRows>& rows, int64_t block_step,

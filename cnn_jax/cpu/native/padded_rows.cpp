@@ -18,7 +18,7 @@ PaddedRows::PaddedRows(const Sliding& s, const SlidingLoops& loops, Type type, c
       given_(static_cast<const char*>(given)),
       channels_(channels),
       width_(width),
-      pixels_(s.length(positions)),
+      pixels_(s.length(2, positions)),
       block_(pixels_ * width + (channels > width ? kApart : 0)),
       row_(divided_up(channels, width) * block_) {}
 

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 
+#include "sliding.h"
+
 namespace cnn_jax {
 
-// Whether an array of so many bytes is best written to memory at once: what lies there is not fetched
-// first, and leaves its place in the caches to what is read. Its address suits whole vectors.
-bool stored_past_caches(const void* result, int64_t bytes);
+// Whether a result with so many channels is best written to memory at once: what lies there is not
+// fetched first, and leaves its place in the caches to what is read. Only where vectors of a kernel's
+// 16 numbers are whole, and at their addresses.
+bool stored_past_caches(const Sliding& sliding, int64_t channels, Type type, const void* result);
 
 }  // namespace cnn_jax

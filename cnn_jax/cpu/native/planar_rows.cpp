@@ -28,7 +28,7 @@ PlanarRows::PlanarRows(const Sliding& s, const PlanarLoops& loops, Type type, co
       type_(type),
       given_(static_cast<const char*>(given)),
       channels_(channels),
-      places_(s.length(positions)),
+      places_(s.length(2, positions)),
       each_(divided_up(places_, s.stride[2]) + kFilled),
       plane_(each_ * s.stride[2]) {}
 

@@ -4,6 +4,7 @@
 #include "pooling_windows.h"
 #include "row_products.h"
 #include "sliding_loops.h"
+#include "spaced_products.h"
 
 #ifdef CNN_JAX_X86_LEVELS
 #include <cpuid.h>
@@ -21,6 +22,7 @@ extern const PairProductLoops pair_products_avx512_bf16;   // from pair_products
 extern const PlanarLoops planar_x86_64_v4;                 // from planar_loops.cpp
 extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
 extern const SlidingLoops sliding_x86_64_v4;               // from sliding_loops.cpp
+extern const SpacedProductLoops spaced_products_x86_64_v4;  // from spaced_products.cpp
 #endif
 
 namespace {
@@ -103,6 +105,14 @@ const PlanarLoops* planar_loops() {
 const SlidingLoops* sliding_loops() {
 #ifdef CNN_JAX_X86_LEVELS
   return on_v4(sliding_x86_64_v4);
+#else
+  return nullptr;
+#endif
+}
+
+const SpacedProductLoops* spaced_product_loops() {
+#ifdef CNN_JAX_X86_LEVELS
+  return on_v4(spaced_products_x86_64_v4);
 #else
   return nullptr;
 #endif

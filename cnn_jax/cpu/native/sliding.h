@@ -23,6 +23,13 @@ struct Pixels {
   int64_t first, count, place;
 };
 
+// Neighbouring elements of a window along an axis.
+struct Elements {
+  int64_t begin, end;
+
+  bool operator==(const Elements& other) const { return begin == other.begin && end == other.end; }
+};
+
 // What a window slides over, and the positions that it takes. An input gradient's slides over the
 // gradient of the output, spread out by the stride, with the kernel reversed; a kernel gradient's
 // goes as the convolution's own does. Axes that are missing stand first.
@@ -56,6 +63,16 @@ struct Sliding {
     return place / spread[axis];
   }
 
+  // Those that meet a number along an axis, and perhaps some that meet what spreads numbers out.
+  Elements met(int axis, int64_t position) const {
+    if (spread[axis] > 1) return {0, window[axis]};
+    const int64_t first = position * stride[axis] - low[axis];
+    const int64_t before = divided_up(std::max<int64_t>(-first, 0), dilation[axis]);
+    const int64_t until = divided_up(std::max<int64_t>(given[axis] - first, 0), dilation[axis]);
+    const int64_t end = std::min(until, window[axis]);
+    return {std::min(before, end), end};
+  }
+
   // Calls body(line, i, j) with the lines of what is given that windows meet which are on a row of
   // positions, and which line of the window meets each.
   template <typename Body>
@@ -72,8 +89,10 @@ struct Sliding {
     }
   }
 
-  // Places that windows at so many positions meet along a row.
-  int64_t length(int64_t positions) const { return (positions - 1) * stride[2] + reach(2); }
+  // Places that windows at so many positions meet along an axis.
+  int64_t length(int axis, int64_t positions) const {
+    return (positions - 1) * stride[axis] + reach(axis);
+  }
 
   // What there is at so many places of a row, from that on where the window at a position begins.
   Pixels pixels(int64_t position, int64_t places) const {
