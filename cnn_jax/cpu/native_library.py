@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import jax
 
-FORMAT = 9
+FORMAT = 10
 TARGET = "cnn_jax_convolution_v1"
 POOLING_TARGET = "cnn_jax_pooling_v1"
 PRODUCT_TARGET = "cnn_jax_product_v1"

@@ -13,8 +13,20 @@ from cnn_jax.cpu import native_library, onednn_limits
 from cnn_jax.cpu.convolution import Axes, Convolution, Kind
 
 _KINDS = {Kind.FORWARD: 0, Kind.INPUT_GRADIENT: 1, Kind.KERNEL_GRADIENT: 2}
-_DIRECT, _WINOGRAD, _OUTER_PRODUCTS, _IMPLICIT_PRODUCT, _DEPTHWISE, _WINDOW_ROWS, _PLANAR = range(7)
 TYPES = {"float32": 0, "bfloat16": 1}
+
+
+class _Method(enum.IntEnum):
+    """How a convolution is computed, as the library numbers it."""
+
+    DIRECT = 0  # by oneDNN's own kernels
+    WINOGRAD = 1
+    OUTER_PRODUCTS = 2
+    IMPLICIT_PRODUCT = 3
+    DEPTHWISE = 4
+    WINDOW_ROWS = 5
+    PLANAR = 6
+    WINOGRAD_SLICES = 7
 
 
 class After(enum.IntEnum):
@@ -61,35 +73,36 @@ def possible(convolution: Convolution) -> Plan | str:
 
 def plan_by_winograd(convolution: Convolution) -> Plan | str:
     """The call that computes it by Winograd's method, or the reason why there is none."""
-    return _plan_by(_WINOGRAD, convolution)
+    method = _Method.WINOGRAD_SLICES if convolution.rank == 3 else _Method.WINOGRAD
+    return _plan_by(method, convolution)
 
 
 def plan_by_outer_products(convolution: Convolution) -> Plan | str:
     """The call that computes it as a sum of outer products, or the reason why there is none."""
-    return _plan_by(_OUTER_PRODUCTS, convolution)
+    return _plan_by(_Method.OUTER_PRODUCTS, convolution)
 
 
 def plan_by_implicit_product(convolution: Convolution) -> Plan | str:
     """The call that computes it as an implicit matrix product, or the reason why there is none."""
-    return _plan_by(_IMPLICIT_PRODUCT, convolution)
+    return _plan_by(_Method.IMPLICIT_PRODUCT, convolution)
 
 
 def plan_by_depthwise_rows(convolution: Convolution) -> Plan | str:
     """The call that computes it channel by channel, or the reason why there is none."""
-    return _plan_by(_DEPTHWISE, convolution)
+    return _plan_by(_Method.DEPTHWISE, convolution)
 
 
 def plan_by_window_rows(convolution: Convolution) -> Plan | str:
     """The call that computes it by whole rows of windows, or the reason why there is none."""
-    return _plan_by(_WINDOW_ROWS, convolution)
+    return _plan_by(_Method.WINDOW_ROWS, convolution)
 
 
 def plan_by_planar_rows(convolution: Convolution) -> Plan | str:
     """The call that computes it by rows of single channels, or the reason why there is none."""
-    return _plan_by(_PLANAR, convolution)
+    return _plan_by(_Method.PLANAR, convolution)
 
 
-def _plan_by(method: int, convolution: Convolution) -> Plan | str:
+def _plan_by(method: _Method, convolution: Convolution) -> Plan | str:
     made = _described(convolution)
     if isinstance(made, str):
         return made
@@ -297,7 +310,7 @@ def _plan(
     configuration = (
         native_library.FORMAT,
         _KINDS[kind],
-        _DIRECT,
+        _Method.DIRECT,
         After.NOTHING,
         TYPES[c.dtype],
         c.rank,

@@ -2,12 +2,13 @@
 
 Four results of a 3x3 window take 16 products instead of 36, on sums of the inputs and of the
 weights. Those weigh by one and by a half alone, so that the error is that of a direct sum of
-9 * channels products.
+9 * channels products. Volumes are filtered slice by slice, under windows of any depth.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016.
 """
 
 import math
+from typing import NamedTuple
 
 from cnn_jax.cpu.convolution import Convolution, Kind
 
@@ -19,25 +20,71 @@ _TILE = 2
 _FEWEST_CHANNELS = 64
 _FEWEST_TILES = 192
 _LEAST_FILLED = 0.8
+# Of volumes, whose sums serve as many products as the window is deep.
+_FEWEST_CHANNELS_FLAT, _FEWEST_CHANNELS_DEEP = 32, 8
+_LEAST_FILLED_OF_VOLUMES = 0.7
+# What a kernel gradient adds up is stored anew for each slice.
+_FEWEST_TILES_OF_SLICE = 32
+
+
+class _Layer(NamedTuple):
+    """A convolution as the method sees it; axes are those of the result and of the window."""
+
+    batch: int
+    fewest_channels: int
+    window: tuple[int, ...]
+    result: tuple[int, ...]
+    gradient: bool  # by the kernel
+
+    def tiles(self) -> int:
+        return self.batch * math.prod(-(-size // _TILE) for size in self.result[-2:])
+
+    def filled(self) -> float:
+        return self.batch * math.prod(self.result[-2:]) / (self.tiles() * _TILE**2)
 
 
 def wins(convolution: Convolution) -> bool:
     """Whether the method applies, and saves more in products than its sums cost."""
-    c = convolution
-    if c.dtype != "float32" or c.rank != 2 or c.empty:
+    layer = _layer(convolution)
+    if layer is None:
         return False
-    if c.feature_groups > 1 or c.batch_groups > 1:
+    return _wide_enough(layer) if len(layer.window) == 2 else _deep_enough(layer)
+
+
+def helps(convolution: Convolution) -> bool:
+    """Whether it is faster where oneDNN has a slow kernel or none."""
+    layer = _layer(convolution)
+    if layer is None or len(layer.window) == 2:
         return False
-    steps = (*c.stride, *c.lhs_dilation, *c.rhs_dilation)
+    return layer.gradient and layer.fewest_channels >= _FEWEST_CHANNELS_DEEP
+
+
+def _layer(c: Convolution) -> _Layer | None:
+    if c.dtype != "float32" or c.rank not in (2, 3) or c.empty:
+        return None
+    steps = (*c.stride, *c.lhs_dilation, *c.rhs_dilation, c.feature_groups, c.batch_groups)
     gradient = c.kind is Kind.KERNEL_GRADIENT
     window, result = (c.output, c.window) if gradient else (c.window, c.output)
     batch, channels = (c.in_channels, c.batch) if gradient else (c.batch, c.in_channels)
-    if window != _WINDOW or any(step > 1 for step in steps):
-        return False
-    tiles = math.prod(-(-size // _TILE) for size in result)
-    filled = math.prod(result) / (tiles * _TILE**2)
+    if window[-2:] != _WINDOW or max(steps) > 1:
+        return None
+    return _Layer(batch, min(channels, c.out_channels), window, result, gradient)
+
+
+def _wide_enough(layer: _Layer) -> bool:
     return (
-        min(channels, c.out_channels) >= _FEWEST_CHANNELS
-        and batch * tiles >= _FEWEST_TILES
-        and filled >= _LEAST_FILLED
+        layer.fewest_channels >= _FEWEST_CHANNELS
+        and layer.tiles() >= _FEWEST_TILES
+        and layer.filled() >= _LEAST_FILLED
+    )
+
+
+def _deep_enough(layer: _Layer) -> bool:
+    fewest = _FEWEST_CHANNELS_FLAT if layer.window[0] == 1 else _FEWEST_CHANNELS_DEEP
+    least = _FEWEST_TILES_OF_SLICE if layer.gradient else 1
+    return (
+        layer.fewest_channels >= fewest
+        and layer.tiles() >= least
+        and layer.tiles() * layer.result[0] >= _FEWEST_TILES
+        and layer.filled() >= _LEAST_FILLED_OF_VOLUMES
     )

@@ -8,7 +8,14 @@ from jax import lax
 from cnn_jax import cpu
 
 
-def correlate(x, kernel, stride=1, padding=0, dilation=1, groups=1) -> jax.Array:
+def correlate(
+    x,
+    kernel,
+    stride: int | tuple = 1,
+    padding: int | tuple = 0,
+    dilation: int | tuple = 1,
+    groups=1,
+) -> jax.Array:
     """A number stands for all axes, and a padding for both of its ends."""
     rank = x.ndim - 2
     spatial = "DHW"[-rank:]

@@ -98,11 +98,15 @@ def two_layers(x, first, bias, second):
 def check_what_follows(channels, dtype, monkeypatch):
     """A bias and a ReLU are computed with a convolution, and so is the gradient through them."""
     inputs, hidden, outputs = channels
-    draw = np.random.default_rng(0)
     sizes = (8, 20, 30, inputs), (3, 3, inputs, hidden), (1, 1, 1, hidden)
-    sizes = *sizes, (3, 3, hidden, outputs)
+    check_gradients_that_follow((*sizes, (3, 3, hidden, outputs)), dtype, monkeypatch)
+
+
+def check_gradients_that_follow(shapes, dtype, monkeypatch):
+    """The same of a picture, a kernel, a bias and a second kernel of these shapes."""
+    draw = np.random.default_rng(0)
     # Sums of small integers are exact, so that no ReLU hangs on a rounding.
-    arrays = [jnp.asarray(draw.integers(-1, 2, size), dtype) for size in sizes]
+    arrays = [jnp.asarray(draw.integers(-1, 2, shape), dtype) for shape in shapes]
     gradient = jax.grad(lambda *a: two_layers(*a).sum(), (0, 1, 2, 3))
     monkeypatch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
     jax.clear_caches()

@@ -180,7 +180,7 @@ bool parse(const int64_t* numbers, size_t count, Configuration* result, std::str
   const int64_t after = reader.next();
   const int64_t type = reader.next();
   const int64_t rank = reader.next();
-  if (kind < 0 || kind > 2 || method < 0 || method > 6 || after < 0 || after > 2 || type < 0 ||
+  if (kind < 0 || kind > 2 || method < 0 || method > 7 || after < 0 || after > 2 || type < 0 ||
       type > 1 || rank < 1 || rank > 3) {
     *why = "unknown kind, method, epilogue, type or rank";
     return false;

@@ -8,7 +8,7 @@
 namespace cnn_jax {
 
 // What a configuration is written as; another one is of another version of the library.
-constexpr int kConfigurationFormat = 9;
+constexpr int kConfigurationFormat = 10;
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
 enum class Method : int64_t {
@@ -19,6 +19,7 @@ enum class Method : int64_t {
   kDepthwise = 4,
   kNarrow = 5,
   kPlanar = 6,
+  kWinogradSlices = 7,
 };
 
 // What is computed of the result: the positive part of it and a bias, or of a gradient what a ReLU

@@ -5,6 +5,7 @@
 #include "kernel_gradient.h"
 #include "narrow.h"
 #include "planar.h"
+#include "winograd_slices.h"
 
 namespace cnn_jax {
 namespace {
@@ -19,6 +20,8 @@ constexpr OwnMethod kImplicitProduct = {refuse_implicit_product, implicit_produc
 constexpr OwnMethod kDepthwise = {refuse_depthwise, depthwise_pieces, run_depthwise};
 constexpr OwnMethod kNarrow = {refuse_narrow, narrow_pieces, run_narrow};
 constexpr OwnMethod kPlanar = {refuse_planar, planar_pieces, run_planar};
+constexpr OwnMethod kWinogradSlices = {refuse_winograd_slices, winograd_slices_pieces,
+                                       run_winograd_slices};
 
 }  // namespace
 
@@ -34,6 +37,8 @@ const OwnMethod* own_method(Method method) {
       return &kNarrow;
     case Method::kPlanar:
       return &kPlanar;
+    case Method::kWinogradSlices:
+      return &kWinogradSlices;
     default:
       return nullptr;
   }

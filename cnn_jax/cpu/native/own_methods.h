@@ -18,7 +18,7 @@ struct OwnMethod {
   void (*run)(const Configuration&, const Arrays&, const ForEach&, const Finishing& finish);
 };
 
-// Null for oneDNN's own kernels and for Winograd's method, which is made of its products.
+// Null for oneDNN's own kernels and for Winograd's method in the plane, which is made of its products.
 const OwnMethod* own_method(Method method);
 
 }  // namespace cnn_jax

@@ -32,8 +32,10 @@ KernelMatrices kernel_matrices(const Configuration& c) {
   return made;
 }
 
-PackedKernel::PackedKernel(const KernelMatrices& kernel)
-    : along(shorter(kernel)), kernel_(kernel) {
+PackedKernel::PackedKernel(const KernelMatrices& kernel) : PackedKernel(kernel, shorter(kernel)) {}
+
+PackedKernel::PackedKernel(const KernelMatrices& kernel, Along given_along)
+    : along(given_along), kernel_(kernel) {
   const bool by_columns = along == Along::kColumns;
   unit_ = by_columns ? kVector : 1;
   padded_ = by_columns ? kernel.length : divided_up(kernel.length, kVector) * kVector;

@@ -26,7 +26,9 @@ KernelMatrices kernel_matrices(const Configuration& configuration);
 // vectors, or some columns, wide.
 class PackedKernel {
  public:
+  // Along what takes fewer vectors.
   explicit PackedKernel(const KernelMatrices& matrices);
+  PackedKernel(const KernelMatrices& matrices, Along along);
 
   int64_t size() const { return matrices() * padded_columns() * padded_; }
   int64_t matrices() const { return kernel_.groups * kernel_.elements(); }

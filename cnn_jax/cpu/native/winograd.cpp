@@ -5,14 +5,16 @@
 
 #include "primitives.h"
 #include "threads.h"
-#include "winograd_transforms.h"
+#include "winograd_tiles.h"
 #include "workspace.h"
 
 namespace cnn_jax {
 namespace {
 
 using dnnl::memory;
+using Pictures = WinogradPictures;
 using Sizes = std::vector<int64_t>;
+using Tiles = WinogradTiles;
 
 // Tiles whose products are taken together: their rows stay in a core's cache.
 constexpr int64_t kFewest = 64, kMost = 256, kRowsInCache = 32768;
@@ -28,6 +30,13 @@ Square row_of_each(float* matrices, int64_t rows, int64_t columns, int64_t numbe
   return {matrices + number * columns, kPatch * rows * columns, rows * columns};
 }
 
+Pictures pictures_of(float* data, const Sizes& size, int64_t channels) {
+  return {data, size[0], size[1], channels, size[0] * size[1] * channels, size[1] * channels,
+          channels};
+}
+
+Tiles tiles_of(int64_t batch, const Sizes& result) { return {batch, result[0], result[1]}; }
+
 void refuse_others(const Configuration& c, int threads) {
   const Sizes ones = {1, 1};
   if (c.type != Type::kFloat32 || c.groups != 1 || c.window != Sizes{kWindow, kWindow} ||
@@ -42,102 +51,11 @@ void refuse_others(const Configuration& c, int threads) {
 
 }  // namespace
 
-// A batch of pictures, read and written in squares. A square that reaches over an edge is read from
-// a copy that has zeros there, and written from one.
-struct Winograd::Pictures {
-  float* data;
-  const Sizes& size;
-  int64_t channels;
-
-  Square read(int64_t picture, int64_t top, int64_t left, int side, float* copy) const {
-    if (contain(top, left) && contain(top + side - 1, left + side - 1)) {
-      return at(picture, top, left);
-    }
-    const Square here = packed(copy, side);
-    for (int i = 0; i < side; ++i) {
-      for (int j = 0; j < side; ++j) {
-        if (contain(top + i, left + j)) {
-          std::copy_n(at(picture, top + i, left + j).corner, channels, here.row(i, j));
-        } else {
-          std::fill_n(here.row(i, j), channels, 0.0f);
-        }
-      }
-    }
-    return here;
-  }
-
-  template <typename Body>
-  void write(int64_t picture, int64_t top, int64_t left, int side, float* copy,
-             const Body& body) const {
-    if (contain(top + side - 1, left + side - 1)) return body(at(picture, top, left));
-    const Square here = packed(copy, side);
-    body(here);
-    for (int i = 0; i < side; ++i) {
-      for (int j = 0; j < side; ++j) {
-        if (!contain(top + i, left + j)) continue;
-        std::copy_n(here.row(i, j), channels, at(picture, top + i, left + j).corner);
-      }
-    }
-  }
-
- private:
-  bool contain(int64_t row, int64_t column) const {
-    return row >= 0 && row < size[0] && column >= 0 && column < size[1];
-  }
-
-  Square at(int64_t picture, int64_t row, int64_t column) const {
-    return {data + ((picture * size[0] + row) * size[1] + column) * channels, size[1] * channels,
-            channels};
-  }
-
-  Square packed(float* copy, int side) const { return {copy, side * channels, channels}; }
-};
-
-// The 2x2 tiles of all results, one picture after the other.
-struct Winograd::Tiles {
-  int64_t count, rows, columns;
-
-  Tiles(int64_t batch, const Sizes& result)
-      : count(batch * divided_up(result[0], kTile) * divided_up(result[1], kTile)),
-        rows(divided_up(result[0], kTile)),
-        columns(divided_up(result[1], kTile)) {}
-
-  // Calls body(pixel, pixels) for the pixels of a range of tiles, row by row of the pictures.
-  template <typename Body>
-  void each_row(int64_t begin, int64_t end, const Sizes& size, const Body& body) const {
-    while (begin < end) {
-      const int64_t column = begin % columns, row = begin / columns % rows;
-      const int64_t picture = begin / columns / rows;
-      const int64_t last = std::min(columns, column + end - begin);
-      const int64_t left = column * kTile, right = std::min(size[1], last * kTile);
-      for (int64_t y = row * kTile; y < std::min(size[0], (row + 1) * kTile); ++y) {
-        body((picture * size[0] + y) * size[1] + left, right - left);
-      }
-      begin += last - column;
-    }
-  }
-
-  // Calls body(tile - begin, picture, top, left) for each tile of the range.
-  template <typename Body>
-  void each(int64_t begin, int64_t end, const Body& body) const {
-    int64_t column = begin % columns, row = begin / columns % rows;
-    int64_t picture = begin / columns / rows;
-    for (int64_t tile = begin; tile < end; ++tile) {
-      body(tile - begin, picture, row * kTile, column * kTile);
-      if (++column < columns) continue;
-      column = 0;
-      if (++row < rows) continue;
-      row = 0;
-      ++picture;
-    }
-  }
-};
-
 Winograd::Winograd(const Configuration& c, int threads) : configuration_(c), threads_(threads) {
   refuse_others(c, threads);
   const bool summed = c.kind == Kind::kKernelGradient;
   const int64_t in = c.in_channels, out = c.out_channels;
-  tiles_ = Tiles(c.batch, c.kind == Kind::kInputGradient ? c.input : c.output).count;
+  tiles_ = tiles_of(c.batch, c.kind == Kind::kInputGradient ? c.input : c.output).count;
   const int64_t share = divided_up(tiles_, threads);
   // A kernel gradient's sums, too, go through the cache once for each block.
   const int64_t wanted = summed ? std::max(2 * kFewest, 2 * in * out / (in + out))
@@ -172,8 +90,8 @@ int64_t Winograd::parts() const { return divided_up(tiles_, block_); }
 void Winograd::run(float* source, float* weights, float* destination,
                    const Finishing& finish) const {
   const Configuration& c = configuration_;
-  const Pictures pictures{source, c.input, c.in_channels};
-  const Pictures results{destination, c.output, c.out_channels};
+  const Pictures pictures = pictures_of(source, c.input, c.in_channels);
+  const Pictures results = pictures_of(destination, c.output, c.out_channels);
   switch (c.kind) {
     case Kind::kForward:
       return correlate(pictures, weights, results, c.padding_low, finish);
@@ -198,26 +116,31 @@ void Winograd::correlate(const Pictures& given, float* kernel, const Pictures& r
   const Workspace transformed_kernel(b_.get_size());
   transform_kernel(kernel, from, to, floats(transformed_kernel));
 
-  const Tiles tiles(configuration_.batch, result.size);
+  const Tiles tiles(configuration_.batch, result.rows, result.columns);
   for_each(threads_, parts(), [&](int64_t number) {
     const int64_t begin = number * block_, end = std::min(tiles.count, begin + block_);
     const Workspace patches(a_.get_size()), products(c_.get_size());
     const Workspace scratchpad(scratchpad_.get_size());
-    const Workspace copy(bytes(kProducts * std::max(from, to)));
+    const Workspace space(bytes(from + to));
+    float* const nothing = floats(space);
+    float* const unread = nothing + from;
+    std::fill_n(nothing, from, 0.0f);
     tiles.each(begin, end, [&](int64_t tile, int64_t picture, int64_t top, int64_t left) {
-      transform_patch(
-          given.read(picture, top - padding[0], left - padding[1], kPatch, floats(copy)),
-          row_of_each(floats(patches), block_, from, tile), from);
+      given.square<kPatch>(
+          picture, top - padding[0], left - padding[1], nothing, [&](const auto& patch) {
+            transform_patch(patch, row_of_each(floats(patches), block_, from, tile), from);
+          });
     });
     multiply(floats(patches), floats(transformed_kernel), floats(products), scratchpad.data());
     tiles.each(begin, end, [&](int64_t tile, int64_t picture, int64_t top, int64_t left) {
-      result.write(picture, top, left, kTile, floats(copy), [&](const Square& square) {
+      result.square<kTile>(picture, top, left, unread, [&](const auto& square) {
         restore_tile(row_of_each(floats(products), block_, to, tile), square, to);
       });
     });
     if (!finish) return;
-    tiles.each_row(begin, end, result.size,
-                   [&](int64_t pixel, int64_t pixels) { finish(number, pixel, pixels); });
+    tiles.each_row(begin, end, [&](int64_t picture, int64_t pixel, int64_t pixels) {
+      finish(number, picture * tiles.height * tiles.width + pixel, pixels);
+    });
   });
 }
 
@@ -242,7 +165,7 @@ void Winograd::kernel_gradient(const Pictures& source, const Pictures& destinati
                                float* kernel) const {
   const int64_t in = source.channels, out = destination.channels;
   const Sizes& padding = configuration_.padding_low;
-  const Tiles tiles(configuration_.batch, destination.size);
+  const Tiles tiles(configuration_.batch, destination.rows, destination.columns);
   const int64_t share = divided_up(tiles.count, threads_);
   const int64_t parts = divided_up(tiles.count, share);
   const int64_t step = kProducts * in * out;
@@ -253,7 +176,9 @@ void Winograd::kernel_gradient(const Pictures& source, const Pictures& destinati
     std::fill_n(own, step, 0.0f);
     const Workspace patches(a_.get_size()), gradients(b_.get_size());
     const Workspace scratchpad(scratchpad_.get_size());
-    const Workspace copy(bytes(kProducts * std::max(in, out)));
+    const Workspace space(bytes(std::max(in, out)));
+    float* const nothing = floats(space);
+    std::fill_n(nothing, std::max(in, out), 0.0f);
     const int64_t last = std::min(tiles.count, (part + 1) * share);
     for (int64_t begin = part * share; begin < last; begin += block_) {
       const int64_t end = std::min(last, begin + block_);
@@ -262,11 +187,13 @@ void Winograd::kernel_gradient(const Pictures& source, const Pictures& destinati
         std::fill_n(floats(gradients), kProducts * block_ * out, 0.0f);
       }
       tiles.each(begin, end, [&](int64_t tile, int64_t picture, int64_t top, int64_t left) {
-        transform_patch(
-            source.read(picture, top - padding[0], left - padding[1], kPatch, floats(copy)),
-            row_of_each(floats(patches), block_, in, tile), in);
-        transform_tile(destination.read(picture, top, left, kTile, floats(copy)),
-                       row_of_each(floats(gradients), block_, out, tile), out);
+        source.square<kPatch>(
+            picture, top - padding[0], left - padding[1], nothing, [&](const auto& patch) {
+              transform_patch(patch, row_of_each(floats(patches), block_, in, tile), in);
+            });
+        destination.square<kTile>(picture, top, left, nothing, [&](const auto& square) {
+          transform_tile(square, row_of_each(floats(gradients), block_, out, tile), out);
+        });
       });
       multiply(floats(patches), floats(gradients), own, scratchpad.data());
     }

@@ -7,6 +7,7 @@
 
 #include "configuration.h"
 #include "onednn.h"
+#include "winograd_tiles.h"
 
 namespace cnn_jax {
 
@@ -28,13 +29,10 @@ class Winograd {
   int64_t parts() const;  // of the work, a kernel gradient apart
 
  private:
-  struct Pictures;
-  struct Tiles;
-
-  void correlate(const Pictures& given, float* kernel, const Pictures& result,
+  void correlate(const WinogradPictures& given, float* kernel, const WinogradPictures& result,
                  const std::vector<int64_t>& padding, const Finishing& finish) const;
   void transform_kernel(float* kernel, int64_t from, int64_t to, float* transformed) const;
-  void kernel_gradient(const Pictures& source, const Pictures& destination, float* kernel) const;
+  void kernel_gradient(const WinogradPictures& source, const WinogradPictures& destination, float* kernel) const;
   void restore_kernel(float* sums, int64_t parts, int64_t step, float* kernel) const;
   void multiply(float* a, float* b, float* c, void* scratchpad) const;
 

@@ -48,8 +48,8 @@ struct WindowBackAxis {  // G'
   }
 };
 
-template <typename Axis>
-CNN_JAX_INLINE void along_both(Square from, Square to, int64_t channels) {
+template <typename Axis, typename From, typename To>
+CNN_JAX_INLINE void along_both(const From& from, const To& to, int64_t channels) {
   constexpr int kFrom = Axis::kFrom, kTo = Axis::kTo;
 #pragma GCC ivdep
   for (int64_t channel = 0; channel < channels; ++channel) {
@@ -63,23 +63,35 @@ CNN_JAX_INLINE void along_both(Square from, Square to, int64_t channels) {
 
 }  // namespace
 
-CNN_JAX_WIDEST void transform_patch(Square patch, Square transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_patch(const Square& patch, const Square& transformed, int64_t channels) {
   along_both<PatchAxis>(patch, transformed, channels);
 }
 
-CNN_JAX_WIDEST void transform_window(Square window, Square transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_patch(const LooseSquare<kPatch>& patch, const Square& transformed, int64_t channels) {
+  along_both<PatchAxis>(patch, transformed, channels);
+}
+
+CNN_JAX_WIDEST void transform_window(const Square& window, const Square& transformed, int64_t channels) {
   along_both<WindowAxis>(window, transformed, channels);
 }
 
-CNN_JAX_WIDEST void transform_tile(Square tile, Square transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_tile(const Square& tile, const Square& transformed, int64_t channels) {
   along_both<TileAxis>(tile, transformed, channels);
 }
 
-CNN_JAX_WIDEST void restore_tile(Square products, Square tile, int64_t channels) {
+CNN_JAX_WIDEST void transform_tile(const LooseSquare<kTile>& tile, const Square& transformed, int64_t channels) {
+  along_both<TileAxis>(tile, transformed, channels);
+}
+
+CNN_JAX_WIDEST void restore_tile(const Square& products, const Square& tile, int64_t channels) {
   along_both<TileBackAxis>(products, tile, channels);
 }
 
-CNN_JAX_WIDEST void restore_window(Square products, Square window, int64_t channels) {
+CNN_JAX_WIDEST void restore_tile(const Square& products, const LooseSquare<kTile>& tile, int64_t channels) {
+  along_both<TileBackAxis>(products, tile, channels);
+}
+
+CNN_JAX_WIDEST void restore_window(const Square& products, const Square& window, int64_t channels) {
   along_both<WindowBackAxis>(products, window, channels);
 }
 

@@ -23,12 +23,23 @@ struct Square {
   float* row(int i, int j) const { return corner + i * down + j * right; }
 };
 
-// The squares that are read and written have no memory in common.
-void transform_patch(Square patch, Square transformed, int64_t channels);
-void transform_window(Square window, Square transformed, int64_t channels);
-void transform_tile(Square tile, Square transformed, int64_t channels);
+// A square whose rows lie anywhere.
+template <int kSide>
+struct LooseSquare {
+  float* of[kSide * kSide];
 
-void restore_tile(Square products, Square tile, int64_t channels);
-void restore_window(Square products, Square window, int64_t channels);
+  float* row(int i, int j) const { return of[i * kSide + j]; }
+};
+
+// The rows that are read and those that are written have no memory in common.
+void transform_patch(const Square& patch, const Square& transformed, int64_t channels);
+void transform_patch(const LooseSquare<kPatch>& patch, const Square& transformed, int64_t channels);
+void transform_window(const Square& window, const Square& transformed, int64_t channels);
+void transform_tile(const Square& tile, const Square& transformed, int64_t channels);
+void transform_tile(const LooseSquare<kTile>& tile, const Square& transformed, int64_t channels);
+
+void restore_tile(const Square& products, const Square& tile, int64_t channels);
+void restore_tile(const Square& products, const LooseSquare<kTile>& tile, int64_t channels);
+void restore_window(const Square& products, const Square& window, int64_t channels);
 
 }  // namespace cnn_jax
