@@ -20,10 +20,12 @@ from cnn_jax.cpu import (
     onednn,
     onednn_limits,
     outer_products,
+    padded_first,
     planar,
     sums,
     winograd,
     xla_convolution,
+    xla_convolution_narrow,
     xla_faults,
 )
 from cnn_jax.cpu.choice import Choice, Place, elsewhere, stock
@@ -31,6 +33,7 @@ from cnn_jax.cpu.convolution import Convolution
 from cnn_jax.cpu.tuning import Candidate, Tuner
 
 _ONEDNN, _WIDENED = "oneDNN", "widened, then chosen again"
+_PADDED = "padded, then chosen again"
 _WIDE = jnp.dtype("float32")
 
 
@@ -97,7 +100,7 @@ def choose(
         precision=params["precision"],
         preferred_element_type=params["preferred_element_type"],
     )
-    return Choice("padded, then chosen again", fault, build, stock_is_right=False)
+    return Choice(_PADDED, fault, build, stock_is_right=False)
 
 
 def _widened(dtype, params, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
@@ -130,6 +133,9 @@ def _first_that_applies(
         choice = by(family) if slow and _METHODS[family].rules.helps(described) else None
         if choice is not None:
             return choice
+    padded = _padded_first(moved, place) if isinstance(made, str) and "onednn" in kernels else None
+    if padded is not None:
+        return padded
     native = stock(made) if isinstance(made, str) else _native(_ONEDNN, moved, made)
     # Plain operations run anywhere.
     plain = stock("the xla kernels are switched off")
@@ -142,6 +148,18 @@ def _first_that_applies(
         if choice.build is not None:
             return choice
     return stock("; ".join(choice.reason for choice in choices))
+
+
+def _padded_first(moved: channels.Moved, place: Place) -> Choice | None:
+    c = moved.convolution
+    if not padded_first.applies(c) or xla_convolution_narrow.wins(c):
+        return None
+    made = _native_plan(onednn.plan, padded_first.without_padding(c), place)
+    if isinstance(made, str) or made.general:
+        return None
+    return Choice(
+        _PADDED, "oneDNN has no kernel for the padding", moved.around(padded_first.call(c))
+    )
 
 
 def _candidates(
@@ -166,6 +184,11 @@ def _candidates(
     plain = xla_convolution.choose(described) if "xla" in kernels else stock("switched off")
     if plain.build is not None:
         found.append(Candidate(plain, plain.build, operands))
+    padded = _padded_first(moved, Place.HERE) if "onednn" in kernels else None
+    if padded is not None:
+        found.append(
+            Candidate(padded, padded_first.call(moved.convolution), _operands(moved.convolution))
+        )
     if described.dtype != _WIDE:
         found.append(Candidate(Choice(_WIDENED, "", widened), widened, operands))
     if xla_faults.fault(described) is None:
