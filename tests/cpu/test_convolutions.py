@@ -193,7 +193,7 @@ def hostile(**changes) -> tuple[int, ...]:
     [
         ({"format": 1}, "another version"),
         ({"kind": 3}, "unknown kind"),
-        ({"method": 7}, "unknown kind, method"),
+        ({"method": 8}, "unknown kind, method"),
         ({"rank": 4}, "unknown kind, method, epilogue, type or rank"),
         ({"batch": 0}, "zero, negative or too large"),
         ({"stride": -1}, "zero, negative or too large"),
