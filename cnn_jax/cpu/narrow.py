@@ -3,7 +3,8 @@
 The channels of neighbouring pixels lie next to each other, so that a window's row is one vector, of
 its width times the channels. oneDNN's vectors are of outputs, and all but empty where these are
 few. Where inputs are few, vectors are of outputs here as well; in volumes oneDNN has only slow
-kernels for them.
+kernels for them. Of a gradient with a stride the rows of what is given are multiplied by the
+kernel's, and the products added up where they meet.
 """
 
 import math
@@ -21,6 +22,10 @@ _MOST_INPUTS, _SHORTEST_ROW = 96, 8
 _FEW_INPUTS = {"float32": 4, "bfloat16": 1}
 # Windows that hardly overlap leave little to keep.
 _SMALL_STRIDE = 2
+# Of a gradient with a stride: so few outputs, so many inputs that make them, and so long rows of
+# what is given.
+_OUTPUTS_OF_INPUTS = ((4, 8), (8, 16), (12, 32))
+_SHORTEST_GIVEN, _SHORTEST_GIVEN_OF_VOLUME = 5, 4
 
 
 def wins(convolution: Convolution) -> bool:
@@ -28,9 +33,13 @@ def wins(convolution: Convolution) -> bool:
     c = convolution
     if c.dtype not in _MOST_OUTPUTS or c.kind is Kind.KERNEL_GRADIENT or c.empty:
         return False
-    if not 1 <= c.rank <= 3 or max(c.feature_groups, c.batch_groups, *c.lhs_dilation) > 1:
+    if not 1 <= c.rank <= 3 or max(c.feature_groups, c.batch_groups) > 1:
         return False
-    if math.prod(c.window) == 1 or c.rhs_dilation[-1] > 1:
+    if math.prod(c.window) == 1:
+        return False
+    if max(c.lhs_dilation) > 1:
+        return _strided_gradient_wins(c)
+    if c.rhs_dilation[-1] > 1:
         return False
     return _has_few_outputs(c) or _has_few_inputs_of_volumes(c)
 
@@ -48,3 +57,11 @@ def _has_few_inputs_of_volumes(c: Convolution) -> bool:
         return False
     overlapping = max(c.stride) <= _SMALL_STRIDE or min(c.window) > max(c.stride)
     return overlapping and c.out_channels >= _MOST_OUTPUTS["float32"]
+
+
+def _strided_gradient_wins(c: Convolution) -> bool:
+    if c.dtype != "float32" or max(c.stride) > 1:
+        return False
+    shortest = _SHORTEST_GIVEN_OF_VOLUME if c.rank == 3 else _SHORTEST_GIVEN
+    few = any(c.out_channels <= out and c.in_channels >= given for out, given in _OUTPUTS_OF_INPUTS)
+    return few and c.input[-1] >= shortest

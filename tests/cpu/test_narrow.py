@@ -51,6 +51,13 @@ def test_so_are_volumes_with_few_inputs():
     assert kernels_of((12, 12, 12), (32, 2), 5, padding=2)[1] == MINE
 
 
+def test_so_are_strided_gradients_of_few_inputs():
+    assert kernels_of((32, 32), (3, 64), 4, stride=2, padding=1)[1] == MINE
+    assert kernels_of((300,), (8, 16), stride=3)[1] == MINE
+    assert kernels_of((8, 8, 8), (4, 8), padding=1, stride=2)[1] == MINE
+    assert kernels_of((32, 32), (3, 64), 4, stride=2, dilation=2)[1] == MINE
+
+
 def test_others_are_not():
     assert kernels_of((16, 16, 16), (8, 32), padding=1)[0] != MINE
     assert kernels_of((16, 16, 16), (4, 32), padding=1, dtype="bfloat16")[0] != MINE
@@ -59,7 +66,7 @@ def test_others_are_not():
     assert MINE not in kernels_of((30, 30), (4, 3))
     assert MINE not in kernels_of((30, 30), (32, 3), window=1)
     assert MINE not in kernels_of((30, 30), (32, 3), dilation=2)
-    assert MINE not in kernels_of((30, 30), (3, 32), stride=2)
+    assert MINE not in kernels_of((30, 30), (16, 32), stride=2)
     assert MINE not in kernels_of((30, 30), (32, 3), dtype="float16")
     assert MINE not in kernels_of((30, 30), (32, 8), dtype="bfloat16")
 

@@ -1,5 +1,6 @@
 #include "narrow.h"
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "shared_out.h"
 #include "slabs.h"
 #include "spaced_products.h"
+#include "strided_gradient.h"
 #include "workspace.h"
 
 namespace cnn_jax {
@@ -206,9 +208,16 @@ std::unique_ptr<const Narrow> narrow(const Configuration& c, const void* given) 
   return std::make_unique<AlongColumns>(c, given);
 }
 
+bool is_strided_gradient(const Configuration& c) {
+  const auto moves = [](int64_t step) { return step > 1; };
+  return c.kind == Kind::kInputGradient && c.type == Type::kFloat32 &&
+         std::any_of(c.stride.begin(), c.stride.end(), moves);
+}
+
 }  // namespace
 
 void refuse_narrow(const Configuration& c) {
+  if (is_strided_gradient(c)) return refuse_strided_gradient(c);
   if (row_product_loops() == nullptr) refuse("it is slower on this processor");
   if (c.kind == Kind::kKernelGradient || c.groups != 1) {
     refuse("it is not a convolution of one group or its input gradient");
@@ -223,18 +232,22 @@ void refuse_narrow(const Configuration& c) {
   }
 }
 
-int64_t narrow_pieces(const Configuration& c) { return narrow(c, nullptr)->pieces(); }
+int64_t narrow_pieces(const Configuration& c) {
+  return is_strided_gradient(c) ? strided_gradient_pieces(c) : narrow(c, nullptr)->pieces();
+}
 
 void run_narrow(const Configuration& c, const Arrays& arrays, const ForEach& for_each,
                 const Finishing& finish) {
   refuse_narrow(c);
+  const ForEach each = shared_out(c.vector_work(), for_each);
+  if (is_strided_gradient(c)) return run_strided_gradient(c, arrays, each, finish);
   const bool forward = c.kind == Kind::kForward;
   const auto made = narrow(c, forward ? arrays.source : arrays.destination);
   void* const result = forward ? arrays.destination : arrays.source;
   const Workspace space(static_cast<size_t>(made->kernel().size()) * sizeof(float));
   const float* const packed =
       made->kernel().pack(arrays.weights, static_cast<float*>(space.data()));
-  shared_out(c.vector_work(), for_each)(made->pieces(), [&](int64_t piece) {
+  each(made->pieces(), [&](int64_t piece) {
     made->run(piece, packed, result);
     if (!finish) return;
     const int64_t first = made->position(piece);

@@ -101,11 +101,24 @@ SpacedProduct product_of(int positions, int wide, int64_t apart) {
   }
 }
 
+void add_up(const SpacedTerms& t) {
+  const __mmask16 channels = first_of(t.channels);
+  float* to = t.to;
+  for (int64_t at = 0, end = t.positions * t.step; at < end; at += t.step, to += t.to_step) {
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < t.count; ++i) {
+      sum = _mm512_add_ps(sum, load_some(t.terms[i] + at, channels));
+    }
+    store_some(sum, to, channels);
+  }
+}
+
 void finish_stores() { _mm_sfence(); }
 
 }  // namespace
 
 extern const SpacedProductLoops spaced_products_x86_64_v4;
-const SpacedProductLoops spaced_products_x86_64_v4 = {most_positions, product_of, finish_stores};
+const SpacedProductLoops spaced_products_x86_64_v4 = {most_positions, product_of, add_up,
+                                                      finish_stores};
 
 }  // namespace cnn_jax

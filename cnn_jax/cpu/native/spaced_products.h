@@ -25,11 +25,22 @@ struct SpacedProducts {
 
 using SpacedProduct = void (*)(const SpacedProducts&);
 
+// Neighbouring positions of a result, of at most a vector of channels, each the sum of some terms.
+struct SpacedTerms {
+  const float* const* terms;  // at the first position
+  int64_t count, step;        // of them, and from one position to the next
+  int64_t positions, channels;
+  float* to;
+  int64_t to_step;
+};
+
 struct SpacedProductLoops {
   // The positions of a tile that is so many vectors wide, at the most.
   int (*most_positions)(int wide);
 
   SpacedProduct (*product)(int positions, int wide, int64_t apart);
+
+  void (*add_up)(const SpacedTerms&);
 
   // After results that went past the caches.
   void (*finish_stores)();

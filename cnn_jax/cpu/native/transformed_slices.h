@@ -61,12 +61,13 @@ class TransformedSlices {
     const Sliding& s = sliding_;
     const WinogradPictures source =
         slice_of(given_, s.given, channels_, s.given_image, s.given_stride, slice);
-    tiles_.each(piece_.first_tile, piece_.past_tile, [&](int64_t tile, int64_t image, int64_t top, int64_t left) {
+    const auto body = [&](int64_t tile, int64_t image, int64_t top, int64_t left) {
       const Square transformed = {patches + tile * channels_, kPatch * product_, product_};
       source.square<kPatch>(
           image, top - s.low[1], left - s.low[2], nothing_,
           [&](const auto& patch) { transform_patch(patch, transformed, channels_); });
-    });
+    };
+    tiles_.each(piece_.first_tile, piece_.past_tile, body);
   }
 
   const Sliding& sliding_;

@@ -32,7 +32,8 @@ class Winograd {
   void correlate(const WinogradPictures& given, float* kernel, const WinogradPictures& result,
                  const std::vector<int64_t>& padding, const Finishing& finish) const;
   void transform_kernel(float* kernel, int64_t from, int64_t to, float* transformed) const;
-  void kernel_gradient(const WinogradPictures& source, const WinogradPictures& destination, float* kernel) const;
+  void kernel_gradient(const WinogradPictures& source, const WinogradPictures& destination,
+                       float* kernel) const;
   void restore_kernel(float* sums, int64_t parts, int64_t step, float* kernel) const;
   void multiply(float* a, float* b, float* c, void* scratchpad) const;
 

@@ -13,7 +13,7 @@ namespace {
 // Tiles of a slice whose products are taken together: what they need stays in a core's cache.
 constexpr int64_t kInCache = 96 << 10;  // numbers
 constexpr int64_t kFewest = 16;
-constexpr int64_t kPieces = 8;  // at least, if they can be had
+constexpr int64_t kPieces = 8;   // at least, if they can be had
 constexpr int64_t kTurned = 16;  // rows of matrices that are packed together
 constexpr int64_t kElements = kWindow * kWindow;
 
@@ -101,8 +101,8 @@ void WinogradSliceProducts::run(int64_t piece, const float* given, const float* 
                                 float* result, const Finishing& finish) const {
   const SlicesPiece here = cut_.piece(piece);
   const int64_t begin = here.first_tile, end = here.past_tile;
-  TransformedSlices slices(s_, tiles_, here, cut_.block, given, from_);
-  const int64_t step = cut_.block * to_;
+  TransformedSlices slices(s_, tiles_, here, cut_.block(), given, from_);
+  const int64_t step = cut_.block() * to_;
   const Workspace space(bytes(kProducts * step + to_));
   float* const sums = static_cast<float*>(space.data());
   float* const outside = sums + kProducts * step;
@@ -140,7 +140,7 @@ void WinogradSliceProducts::multiply(const std::vector<WindowRow>& met, int64_t 
       p.columns = kernel_.columns(block);
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t begin = tile * count / tiles, size = (tile + 1) * count / tiles - begin;
-        const int64_t row = product * cut_.block + begin;
+        const int64_t row = product * cut_.block() + begin;
         p.offset = row * from_;
         p.to = sums + row * to_ + kernel_.first_column(block);
         loops.product(static_cast<int>(size), kernel_.wide(block), p.apart)(p);

@@ -18,7 +18,7 @@ class WinogradSliceProducts {
  public:
   explicit WinogradSliceProducts(const Configuration& configuration);
 
-  int64_t pieces() const { return cut_.pieces; }
+  int64_t pieces() const { return cut_.pieces(); }
 
   void run(const float* given, const float* weights, float* result, const ForEach& for_each,
            const Finishing& finish) const;

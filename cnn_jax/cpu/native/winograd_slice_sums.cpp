@@ -18,7 +18,7 @@ constexpr int64_t kFewestProducts = 64;
 constexpr int64_t kMostParts = 16;
 constexpr int64_t kWorthAPart = 96, kWorthALargePart = 256;  // products for each sum
 constexpr int64_t kLarge = 128 << 10;                        // numbers that leave a core's cache
-constexpr int64_t kMostNumbers = int64_t{16} << 20;   // of all parts
+constexpr int64_t kMostNumbers = int64_t{16} << 20;          // of all parts
 
 size_t bytes(int64_t count) { return static_cast<size_t>(count) * sizeof(float); }
 
@@ -33,13 +33,13 @@ WinogradSliceSums::WinogradSliceSums(const Configuration& c)
       tiles_(s_.batch, s_.result[1], s_.result[2]),
       cut_(s_, tiles_,
            std::max(kFewest, kInCache / (kProducts * (s_.window[0] * in_ + out_)))),
-      together_(std::clamp<int64_t>(std::max(kFewestProducts, in_ * out_ / (in_ + out_)) / cut_.block,
-                                    1, s_.result[0])) {
+      together_(std::clamp<int64_t>(
+          std::max(kFewestProducts, in_ * out_ / (in_ + out_)) / cut_.block(), 1, s_.result[0])) {
   const int64_t products = tiles_.count * s_.result[0];
   int64_t worth = products / kWorthAPart;
   if (size() > kLarge) worth = std::max(std::min<int64_t>(worth, 2), products / kWorthALargePart);
   const int64_t most = std::min({worth, kMostNumbers / size(), kMostParts});
-  parts_ = std::clamp<int64_t>(most, 1, cut_.pieces);
+  parts_ = std::clamp<int64_t>(most, 1, cut_.pieces());
 }
 
 void WinogradSliceSums::run(const float* picture, const float* gradient, float* weights,
@@ -49,8 +49,8 @@ void WinogradSliceSums::run(const float* picture, const float* gradient, float* 
   for_each(parts_, [&](int64_t part) {
     float* const own = sums + part * size();
     std::fill_n(own, size(), 0.0f);
-    const int64_t past = (part + 1) * cut_.pieces / parts_;
-    for (int64_t piece = part * cut_.pieces / parts_; piece < past; ++piece) {
+    const int64_t past = (part + 1) * cut_.pieces() / parts_;
+    for (int64_t piece = part * cut_.pieces() / parts_; piece < past; ++piece) {
       add(cut_.piece(piece), picture, gradient, own);
     }
   });
@@ -62,7 +62,7 @@ void WinogradSliceSums::transform(const SlicesPiece& piece, const float* gradien
                                   float* nothing, float* transformed) const {
   const WinogradPictures from = slice_of(const_cast<float*>(gradient), s_.result, out_,
                                          s_.result_image, s_.result_stride, slice);
-  const int64_t step = cut_.block * out_;
+  const int64_t step = cut_.block() * out_;
   const auto body = [&](int64_t tile, int64_t image, int64_t top, int64_t left) {
     const Square to = {transformed + tile * out_, kPatch * step, step};
     from.square<kTile>(image, top, left, nothing,
@@ -76,8 +76,8 @@ void WinogradSliceSums::add(const SlicesPiece& piece, const float* picture, cons
                             float* sums) const {
   const OuterProductLoops& loops = *outer_product_loops();
   const int64_t tiles = piece.past_tile - piece.first_tile, depth = s_.window[0];
-  TransformedSlices slices(s_, tiles_, piece, cut_.block, picture, in_, together_ - 1);
-  const int64_t step = cut_.block * out_, slice_step = kProducts * step;
+  TransformedSlices slices(s_, tiles_, piece, cut_.block(), picture, in_, together_ - 1);
+  const int64_t step = cut_.block() * out_, slice_step = kProducts * step;
   const Workspace space(bytes(together_ * slice_step + out_));
   float* const gradients = static_cast<float*>(space.data());
   float* const nothing = gradients + together_ * slice_step;
@@ -98,7 +98,7 @@ void WinogradSliceSums::add(const SlicesPiece& piece, const float* picture, cons
       for (int64_t slice = 0; slice < depth; ++slice) {
         runs = met[slice];
         for (Run& run : runs) {
-          run.picture += product * cut_.block * in_;
+          run.picture += product * cut_.block() * in_;
           run.gradient += product * step;
         }
         Ahead none = {gradients, gradients};

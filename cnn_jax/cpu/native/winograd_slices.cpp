@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kDeepest = 16;                     // slices of a window
 constexpr int64_t kMostNumbers = int64_t{16} << 20;  // of a kernel's transform, or its sums
+constexpr int64_t kFewestTiles = 32;                 // that are taken together
 
 }  // namespace
 
@@ -32,8 +33,11 @@ void refuse_winograd_slices(const Configuration& c) {
     refuse("it is not a window of 3x3, of any depth, with stride 1 and dilation 1");
   }
   const int64_t depth = rank == 3 ? c.window.front() : 1;
-  if (depth > kDeepest || kProducts * depth * c.in_channels * c.out_channels > kMostNumbers) {
-    refuse("what it makes of the kernel would take too much memory");
+  const int64_t matrices = kProducts * depth;
+  const int64_t slices = matrices * kFewestTiles * std::max(c.in_channels, c.out_channels);
+  if (depth > kDeepest || slices > kMostNumbers ||
+      matrices * c.in_channels * c.out_channels > kMostNumbers) {
+    refuse("what it makes of the slices or the kernel would take too much memory");
   }
   if ((c.in_channels > 1 && c.source_strides[1] != 1) ||
       (c.out_channels > 1 && c.destination_strides[1] != 1)) {

@@ -67,11 +67,13 @@ CNN_JAX_WIDEST void transform_patch(const Square& patch, const Square& transform
   along_both<PatchAxis>(patch, transformed, channels);
 }
 
-CNN_JAX_WIDEST void transform_patch(const LooseSquare<kPatch>& patch, const Square& transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_patch(const LooseSquare<kPatch>& patch, const Square& transformed,
+                                    int64_t channels) {
   along_both<PatchAxis>(patch, transformed, channels);
 }
 
-CNN_JAX_WIDEST void transform_window(const Square& window, const Square& transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_window(const Square& window, const Square& transformed,
+                                     int64_t channels) {
   along_both<WindowAxis>(window, transformed, channels);
 }
 
@@ -79,7 +81,8 @@ CNN_JAX_WIDEST void transform_tile(const Square& tile, const Square& transformed
   along_both<TileAxis>(tile, transformed, channels);
 }
 
-CNN_JAX_WIDEST void transform_tile(const LooseSquare<kTile>& tile, const Square& transformed, int64_t channels) {
+CNN_JAX_WIDEST void transform_tile(const LooseSquare<kTile>& tile, const Square& transformed,
+                                   int64_t channels) {
   along_both<TileAxis>(tile, transformed, channels);
 }
 
@@ -87,7 +90,8 @@ CNN_JAX_WIDEST void restore_tile(const Square& products, const Square& tile, int
   along_both<TileBackAxis>(products, tile, channels);
 }
 
-CNN_JAX_WIDEST void restore_tile(const Square& products, const LooseSquare<kTile>& tile, int64_t channels) {
+CNN_JAX_WIDEST void restore_tile(const Square& products, const LooseSquare<kTile>& tile,
+                                 int64_t channels) {
   along_both<TileBackAxis>(products, tile, channels);
 }
 
