@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable
 
 import jax
-from jax import lax
 
 from cnn_jax.cpu import xla_convolution_layout as layout
 from cnn_jax.cpu.convolution import Convolution
@@ -37,15 +36,6 @@ def call(c: Convolution) -> Callable[[jax.Array, jax.Array], jax.Array]:
     """The function of the two operands that pads the left one, and convolves that."""
 
     def run(lhs: jax.Array, rhs: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(
-            layout.padded(c, lhs),
-            rhs,
-            c.stride,
-            ((0, 0),) * c.rank,
-            rhs_dilation=c.rhs_dilation,
-            dimension_numbers=layout.dimension_numbers(c.lhs_axes, c.rhs_axes, c.out_axes),
-            feature_group_count=c.feature_groups,
-            batch_group_count=c.batch_groups,
-        )
+        return layout.convolution_of_padded(c, layout.padded(c, lhs), rhs)
 
     return run

@@ -76,6 +76,29 @@ def padded(c: Convolution, lhs: jax.Array) -> jax.Array:
     return pad(lhs, config)
 
 
+def convolution_of_padded(
+    c: Convolution,
+    padded: jax.Array,
+    rhs: jax.Array,
+    *,
+    precision=None,
+    preferred_element_type=None,
+) -> jax.Array:
+    """The convolution of a left operand that has been padded and dilated."""
+    return lax.conv_general_dilated(
+        padded,
+        rhs,
+        c.stride,
+        ((0, 0),) * c.rank,
+        rhs_dilation=c.rhs_dilation,
+        dimension_numbers=dimension_numbers(c.lhs_axes, c.rhs_axes, c.out_axes),
+        feature_group_count=c.feature_groups,
+        batch_group_count=c.batch_groups,
+        precision=precision,
+        preferred_element_type=preferred_element_type,
+    )
+
+
 def dimension_numbers(
     lhs: Axes | Sequence[int], rhs: Axes | Sequence[int], out: Axes | Sequence[int]
 ) -> lax.ConvDimensionNumbers:

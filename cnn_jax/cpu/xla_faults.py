@@ -25,17 +25,8 @@ def written_out(
     """The convolution of an input that is padded and dilated first."""
     # Without the barrier XLA would make them the convolution's own again.
     padded = lax.optimization_barrier(layout.padded(c, lhs))
-    return lax.conv_general_dilated(
-        padded,
-        rhs,
-        c.stride,
-        ((0, 0),) * c.rank,
-        rhs_dilation=c.rhs_dilation,
-        dimension_numbers=layout.dimension_numbers(c.lhs_axes, c.rhs_axes, c.out_axes),
-        feature_group_count=c.feature_groups,
-        batch_group_count=c.batch_groups,
-        precision=precision,
-        preferred_element_type=preferred_element_type,
+    return layout.convolution_of_padded(
+        c, padded, rhs, precision=precision, preferred_element_type=preferred_element_type
     )
 
 
