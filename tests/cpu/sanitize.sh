@@ -16,7 +16,8 @@ if [[ $# -eq 0 ]]; then
     tests/cpu/test_hostile.py tests/cpu/test_dense.py tests/cpu/test_pooling_native.py \
     tests/cpu/test_fused.py tests/cpu/test_winograd.py tests/cpu/test_winograd_volumes.py \
     tests/cpu/test_outer_products.py tests/cpu/test_depthwise.py tests/cpu/test_narrow.py \
-    tests/cpu/test_planar.py tests/cpu/test_implicit_product.py tests/cpu/test_tuning.py --hypothesis-profile=thorough
+    tests/cpu/test_planar.py tests/cpu/test_implicit_product.py tests/cpu/test_tuning.py \
+    --hypothesis-profile=thorough
 fi
 
 # The sanitizers' libraries must come first in a process that was not built with them, and libstdc++
