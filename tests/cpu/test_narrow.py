@@ -84,6 +84,21 @@ def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
     exact_sums.check(exact_sums.by_x, "narrow", narrow, MINE, shapes, seed, dtype, precision)
 
 
+FEW = st.tuples(st.sampled_from([1, 2, 3, 5, 8, 12]), st.sampled_from([1, 4, 16, 33]), st.just(1))
+
+
+@settings(max_examples=40)
+@given(
+    # Gradients with a stride take windows with gaps.
+    exact_sums.convolutions(FEW).filter(lambda drawn: max(drawn[3]["stride"]) > 1),
+    st.integers(0, 2**32 - 1),
+)
+def test_so_are_gradients_with_a_stride(shapes, seed):
+    exact_sums.check(
+        exact_sums.by_x, "narrow", narrow, MINE, shapes, seed, "float32", precision=2e-6
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
     whatever_the_shape, monkeypatch, dtype
