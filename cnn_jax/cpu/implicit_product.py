@@ -8,7 +8,6 @@ side, the vectors are along the other.
 
 import math
 
-from cnn_jax.cpu import xla_convolution
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 _VECTOR = 16
@@ -33,12 +32,8 @@ _MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
 _FEW_INPUTS, _MANY_OUTPUTS = 4, 64
-# Fewer products for each result take less time than finding their rows; so do somewhat more where a
-# stride leaves other kernels much work, or there is more than one group of four outputs.
-_FEWEST_PRODUCTS, _MORE_PRODUCTS, _MANY_PRODUCTS = 48, 64, 96
-_MUCH_WORK, _VERY_FEW_OUTPUTS = 4_000_000, 4
-# Where such a stride leaves few terms, large sums of shifted products are faster.
-_FEW_TERMS_STRIDE, _FEW_TERMS_WORK = 3, 10_000_000
+# Fewer products for each result take less time than finding their rows.
+_FEWEST_PRODUCTS = 48
 
 
 def wins(convolution: Convolution) -> bool:
@@ -50,8 +45,6 @@ def wins(convolution: Convolution) -> bool:
     strided = max(*c.stride, *c.lhs_dilation) > 1
     single = max(c.window) == 1
     if single and not strided:
-        return False
-    if _has_few_terms(c):
         return False
     few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_BY_SQUARE * outputs**2)
     if few and not single and _has_many_products(c):
@@ -86,7 +79,7 @@ def _strided_gradient_wins(convolution: Convolution) -> bool:
 def helps(convolution: Convolution) -> bool:
     """Whether it is faster where oneDNN has a slow kernel or none."""
     c = convolution
-    if not _applies(c) or _has_few_terms(c):
+    if not _applies(c):
         return False
     inputs, outputs = _in_group(c)
     # A window that covers the picture meets padding for the most part.
@@ -109,19 +102,8 @@ def _applies(c: Convolution) -> bool:
 
 
 def _has_many_products(c: Convolution) -> bool:
-    inputs, outputs = _in_group(c)
-    several = _VERY_FEW_OUTPUTS < outputs <= _FEW_OUTPUTS
-    strided = max(c.lhs_dilation) > 1
-    much = c.flops // 2 >= _MUCH_WORK
-    steps = [_FEWEST_PRODUCTS, _MORE_PRODUCTS, _MANY_PRODUCTS]
-    fewest = steps[much + several] if strided else _FEWEST_PRODUCTS
-    return inputs * math.prod(c.window) >= fewest * math.prod(c.lhs_dilation)
-
-
-def _has_few_terms(c: Convolution) -> bool:
-    large = min(c.lhs_dilation) >= _FEW_TERMS_STRIDE and c.flops // 2 >= _FEW_TERMS_WORK
-    few = c.feature_groups == 1 and c.out_channels <= _VERY_FEW_OUTPUTS
-    return large and few and xla_convolution.is_shifted_sum(c)
+    inputs, _ = _in_group(c)
+    return inputs * math.prod(c.window) >= _FEWEST_PRODUCTS * math.prod(c.lhs_dilation)
 
 
 def _in_group(c: Convolution) -> tuple[int, int]:

@@ -19,7 +19,7 @@ _FEWEST_INPUTS = 6
 # Of more inputs, or in shorter rows, implicit products are as fast.
 _MOST_INPUTS, _SHORTEST_ROW = 96, 8
 # Of volumes; in bfloat16 oneDNN takes two products at once.
-_FEW_INPUTS = {"float32": 4, "bfloat16": 1}
+_FEW_INPUTS, _SOME_OUTPUTS = {"float32": 4, "bfloat16": 1}, 8
 # Windows that hardly overlap leave little to keep.
 _SMALL_STRIDE = 2
 # Of a gradient with a stride: so few outputs, so many inputs that make them, and so long rows of
@@ -56,7 +56,7 @@ def _has_few_inputs_of_volumes(c: Convolution) -> bool:
     if c.rank != 3 or c.in_channels > _FEW_INPUTS[c.dtype]:
         return False
     overlapping = max(c.stride) <= _SMALL_STRIDE or min(c.window) > max(c.stride)
-    return overlapping and c.out_channels >= _MOST_OUTPUTS["float32"]
+    return overlapping and c.out_channels >= _SOME_OUTPUTS
 
 
 def _strided_gradient_wins(c: Convolution) -> bool:

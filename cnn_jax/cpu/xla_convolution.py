@@ -86,11 +86,6 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
         strided = c.rank == 3 and max(c.lhs_dilation) > 1
         few = c.out_channels <= _FEW_OUTPUTS
         return general or (size(c.window) == 1 and (few or strided))
-    return is_shifted_sum(c)
-
-
-def is_shifted_sum(c: Convolution) -> bool:
-    """Whether few outputs of many inputs are one product, whose terms are shifted and added."""
     return _one_output_of_many(c) or _few_outputs(c) or _has_large_stride(c)
 
 
