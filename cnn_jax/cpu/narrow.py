@@ -9,6 +9,7 @@ kernel's, and the products added up where they meet.
 
 import math
 
+from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 # Measured, in float32 beside implicit products and oneDNN, in bfloat16 beside oneDNN, which takes
@@ -20,6 +21,8 @@ _FEWEST_INPUTS = 6
 _MOST_INPUTS, _SHORTEST_ROW = 96, 8
 # Of volumes; in bfloat16 oneDNN takes two products at once.
 _FEW_INPUTS, _SOME_OUTPUTS = {"float32": 4, "bfloat16": 1}, 8
+# Where the processor has matrix units, oneDNN takes far more at once, and repays smaller windows.
+_SMALLEST_WINDOW_BESIDE_MATRICES = 25
 # Windows that hardly overlap leave little to keep.
 _SMALL_STRIDE = 2
 # Of a gradient with a stride: so few outputs, so many inputs that make them, and so long rows of
@@ -39,9 +42,14 @@ def wins(convolution: Convolution) -> bool:
         return False
     if max(c.lhs_dilation) > 1:
         return _strided_gradient_wins(c)
-    if c.rhs_dilation[-1] > 1:
+    if c.rhs_dilation[-1] > 1 or _is_for_matrices(c):
         return False
     return _has_few_outputs(c) or _has_few_inputs_of_volumes(c)
+
+
+def _is_for_matrices(c: Convolution) -> bool:
+    small = math.prod(c.window) < _SMALLEST_WINDOW_BESIDE_MATRICES
+    return c.dtype == "bfloat16" and small and native_library.has_matrix_units()
 
 
 def _has_few_outputs(c: Convolution) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import jax
 
-FORMAT = 10
+FORMAT = 11
 TARGET = "cnn_jax_convolution_v1"
 POOLING_TARGET = "cnn_jax_pooling_v1"
 PRODUCT_TARGET = "cnn_jax_product_v1"
@@ -117,6 +117,14 @@ def only_general(configuration: tuple[int, ...]) -> bool:
     """
     support, _ = _ask("cnn_jax_convolution_supported", configuration)
     return support == _GENERAL
+
+
+def has_matrix_units() -> bool:
+    """Whether the library multiplies bfloat16 matrices with units that the processor has for it."""
+    try:
+        return bool(load().cnn_jax_matrix_units())
+    except NativeLibraryError:
+        return False
 
 
 @functools.lru_cache(maxsize=4096)

@@ -2,12 +2,15 @@
 
 Such a product takes its two rows as they lie in memory, whatever the stride and the dilation, where
 oneDNN first transposes or copies pictures. Rows that come next are fetched meanwhile. In bfloat16
-the rows of two positions are put in pairs first, as the processor multiplies them.
+the rows of two positions are put in pairs first, as the processor multiplies them. Where it has
+matrix units, positions are laid in one line, with gaps as wide as the window reaches, so that 32 of
+them and 16 channels on either side are multiplied at once.
 """
 
 import math
 from typing import NamedTuple
 
+from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 # The output's channels fill whole vectors.
@@ -31,6 +34,10 @@ _FEWEST_POSITIONS_OF_PAIRS = 6_000
 _SHORT_ROW = 8
 _SHORT_DILATED_ROW = 14
 
+# Measured of matrix units: with fewer channels their rows are empty, with more gaps their columns.
+_FEWEST_INPUTS_OF_MATRICES = 24
+_LEAST_FILLED = 0.2
+
 
 def wins(convolution: Convolution) -> bool:
     """Whether the method applies, and is faster than oneDNN's own kernels."""
@@ -48,7 +55,12 @@ def wins(convolution: Convolution) -> bool:
         strided=max(c.rhs_dilation) > 1,
         dilated=max(c.stride) > 1,
     )
-    return _rows_win(layer) if c.dtype == "float32" else _pairs_win(layer)
+    if c.dtype == "float32":
+        return _rows_win(layer)
+    if native_library.has_matrix_units():
+        enough = layer.inputs >= _FEWEST_INPUTS_OF_MATRICES and _filled(c) >= _LEAST_FILLED
+        return layer.strided or enough
+    return _pairs_win(layer)
 
 
 def helps(convolution: Convolution) -> bool:
@@ -96,3 +108,15 @@ def _pairs_win(layer: _Layer) -> bool:
         return layer.dilated or layer.rank > 1
     short = _SHORT_DILATED_ROW if layer.dilated else _SHORT_ROW
     return layer.rank > 1 and layer.row < short
+
+
+def _filled(c: Convolution) -> float:
+    """What part of the line, with its gaps, are positions; see native/gapped_line.cpp."""
+    filled = 1.0
+    for size, output, window, stride, dilation, (low, _) in zip(
+        c.input, c.window, c.output, c.rhs_dilation, c.stride, c.padding, strict=True
+    ):
+        before, after = -(-low // stride), max(0, ((window - 1) * dilation - low) // stride)
+        met = output + after
+        filled *= output / max(met, min(met, -(-size // stride)) + before)
+    return filled

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import narrow
+from cnn_jax.cpu import narrow, native_library
 
 pytestmark = pytest.mark.usefixtures("avx512")
 
@@ -36,12 +36,20 @@ def whatever_the_shape(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_those_with_few_results_are_computed_by_it(dtype):
+def test_those_with_few_results_are_computed_by_it(dtype, monkeypatch):
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: False)
     assert kernels_of((30, 30), (32, 3), dtype=dtype, padding=1) == [MINE, "oneDNN"]
     assert kernels_of((30, 30), (3, 32), dtype=dtype, padding=1) == ["oneDNN", MINE]
     assert kernels_of((28, 28), (1, 12), 5, dtype)[1] == MINE
     assert kernels_of((300,), (64, 2), dtype=dtype, stride=2)[0] == MINE
     assert kernels_of((12, 12, 12), (16, 1), dtype=dtype)[0] == MINE
+
+
+def test_with_matrix_units_small_windows_are_not_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: True)
+    assert kernels_of((30, 30), (32, 3), padding=1) == [MINE, "oneDNN"]
+    assert MINE not in kernels_of((30, 30), (32, 3), dtype="bfloat16", padding=1)
+    assert kernels_of((28, 28), (1, 12), 5, "bfloat16")[1] == MINE
 
 
 def test_so_are_volumes_with_few_inputs():

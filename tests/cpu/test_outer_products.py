@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax import cpu
-from cnn_jax.cpu import outer_products
+from cnn_jax.cpu import native_library, outer_products
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,11 +66,13 @@ class Layer:
             return np.asarray(jax.jit(self.kernel_gradient)(*given))
 
 
-def layer(window=3, size=56, stride=2, dilation=1, channels=(32, 64), batch=4, rank=2) -> Layer:
+def layer(
+    window=3, size=56, stride=2, dilation=1, channels=(32, 64), batch=4, rank=2, padding=None
+) -> Layer:
     def all_axes(value):
         return (value,) * rank
 
-    half = dilation * (window - 1) // 2
+    half = dilation * (window - 1) // 2 if padding is None else padding
     return Layer(
         batch,
         all_axes(size),
@@ -127,16 +129,17 @@ def test_other_layers_are_not():
 
 def need_pairs() -> None:
     if kernel_of(dtype="bfloat16") == "oneDNN":
-        pytest.skip("this processor has no products of bfloat16 pairs, or matrix units")
+        pytest.skip("this processor has no products of bfloat16 pairs")
 
 
-def test_in_bfloat16_layers_with_a_stride_or_short_rows_or_large_pictures_are():
+def kernel_in_bfloat16(**sizes) -> str:
+    return kernel_of(dtype="bfloat16", **sizes)
+
+
+def test_in_bfloat16_layers_with_a_stride_or_short_rows_or_large_pictures_are(monkeypatch):
     need_pairs()
-
-    def kernel(**sizes) -> str:
-        return kernel_of(dtype="bfloat16", **sizes)
-
-    mine = "outer products"
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: False)
+    mine, kernel = "outer products", kernel_in_bfloat16
     assert kernel() == mine
     assert kernel(window=1) == mine
     assert kernel(window=1, stride=1) == mine
@@ -150,6 +153,23 @@ def test_in_bfloat16_layers_with_a_stride_or_short_rows_or_large_pictures_are():
     assert kernel(window=1, stride=1, size=28) == "oneDNN"
     # oneDNN's own is wrong.
     assert kernel(stride=1, dilation=2, channels=(17, 64)) == mine
+
+
+def test_with_matrix_units_layers_with_a_stride_or_enough_inputs_and_few_gaps_are(monkeypatch):
+    need_pairs()
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: True)
+    mine, kernel = "outer products", kernel_in_bfloat16
+    assert kernel() == mine
+    assert kernel(channels=(3, 64)) == mine
+    assert kernel(stride=1) == mine
+    assert kernel(stride=1, size=8) == mine
+    assert kernel(window=1, stride=1, size=28) == mine
+    assert kernel(rank=1, stride=1) == mine
+    assert kernel(rank=3, stride=1, size=12) == mine
+    assert kernel(stride=1, channels=(16, 64)) == "oneDNN"
+    assert kernel(stride=1, channels=(32, 40)) == "oneDNN"
+    # Of 8 by 8 places 2 by 2 are positions.
+    assert kernel(stride=1, window=7, size=8, padding=0) == "oneDNN"
 
 
 @st.composite
@@ -210,6 +230,25 @@ def test_in_bfloat16_it_is_rounded_once(made, seed):
             mine = made.computed(arrays, "bfloat16").astype("float64")
     # Sums of numbers that cancel keep the error of float32.
     assert (np.abs(mine - exact) <= 2.0**-8 * np.abs(exact) + 1e-5 * sizes).all()
+
+
+@settings(max_examples=20)
+@given(layers(), st.sampled_from([np.nan, np.inf, -np.inf]), st.data())
+def test_in_bfloat16_what_is_not_finite_stays_in_its_channel(made, wrong, data):
+    need_pairs()
+    draw = np.random.default_rng(0)
+    arrays = [draw.integers(-2, 3, array.shape).astype("float32") for array in made.arrays(0)]
+    *place, channel = (data.draw(st.integers(0, size - 1)) for size in arrays[0].shape)
+    others = [i for i in range(made.channels[0]) if i != channel]
+    assume(others)
+    with cpu.uninstalled():
+        exact = made.computed(arrays, "float64")
+    arrays[0][*place, channel] = wrong
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outer_products, "wins", lambda convolution: True)
+        with cpu.installed(kernels=["outer"]):
+            mine = made.computed(arrays, "bfloat16")[..., others, :]
+    np.testing.assert_array_equal(mine, exact[..., others, :].astype(mine.dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

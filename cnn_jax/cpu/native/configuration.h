@@ -8,7 +8,7 @@
 namespace cnn_jax {
 
 // What a configuration is written as; another one is of another version of the library.
-constexpr int kConfigurationFormat = 10;
+constexpr int kConfigurationFormat = 11;
 
 enum class Kind : int64_t { kForward = 0, kInputGradient = 1, kKernelGradient = 2 };
 enum class Method : int64_t {

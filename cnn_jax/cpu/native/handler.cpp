@@ -7,6 +7,7 @@
 
 #include "convolution.h"
 #include "host_threads.h"
+#include "matrix_units.h"
 #include "onednn.h"
 #include "pooling.h"
 #include "primitives.h"
@@ -228,6 +229,15 @@ CNN_JAX_EXPORT int cnn_jax_product_supported(const int64_t* numbers, size_t coun
 
 // The configuration format that this library reads; Python refuses a library of another one.
 CNN_JAX_EXPORT int cnn_jax_format() { return cnn_jax::kConfigurationFormat; }
+
+// Whether the processor has matrix units for bfloat16, and the system lets the process use them.
+CNN_JAX_EXPORT int cnn_jax_matrix_units() {
+  try {
+    return cnn_jax::matrix_unit_loops() != nullptr;
+  } catch (...) {
+    return 0;
+  }
+}
 
 // Gives back the memory that the library keeps between calls.
 CNN_JAX_EXPORT void cnn_jax_release() {

@@ -10,6 +10,7 @@
 #include "placement.h"
 #include "primitives.h"
 #include "threads.h"
+#include "tile_gradient.h"
 #include "workspace.h"
 
 namespace cnn_jax {
@@ -169,7 +170,7 @@ void run_outer_products(const Configuration& c, const Arrays& arrays) {
   const Placement placement(threads);
   if (c.type == Type::kFloat32) {
     run_float32(GradientCut(c, kTogether), arrays, threads);
-  } else {
+  } else if (!fits_matrix_units(c) || !run_on_matrix_units(c, arrays, threads)) {
     run_bfloat16(GradientCut(c, kPositionsTogether), arrays, threads);
   }
 }

@@ -55,7 +55,7 @@ struct PairProductLoops {
               Bfloat16* total);
 };
 
-// Null on other processors, and on those with matrix units, which are faster.
+// Null on other processors.
 const PairProductLoops* pair_product_loops();
 
 }  // namespace cnn_jax

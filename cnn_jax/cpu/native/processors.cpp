@@ -1,3 +1,4 @@
+#include "matrix_units.h"
 #include "outer_products.h"
 #include "pair_products.h"
 #include "planar_loops.h"
@@ -8,6 +9,10 @@
 
 #ifdef CNN_JAX_X86_LEVELS
 #include <cpuid.h>
+#endif
+#if defined(CNN_JAX_MATRIX_UNITS) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace cnn_jax {
@@ -23,6 +28,9 @@ extern const PlanarLoops planar_x86_64_v4;                 // from planar_loops.
 extern const RowProductLoops row_products_x86_64_v4;       // from row_products.cpp
 extern const SlidingLoops sliding_x86_64_v4;               // from sliding_loops.cpp
 extern const SpacedProductLoops spaced_products_x86_64_v4;  // from spaced_products.cpp
+#endif
+#ifdef CNN_JAX_MATRIX_UNITS
+extern const MatrixUnitLoops matrix_units_amx_bf16;  // from matrix_units.cpp
 #endif
 
 namespace {
@@ -42,14 +50,25 @@ enum class Level { kAny, kV3, kV4 };
 }
 
 #ifdef CNN_JAX_X86_LEVELS
-// Whether there are products of bfloat16 pairs, but no matrix units.
-bool has_pairs_alone() {
+// Whether there are products of bfloat16 pairs.
+bool has_pairs() {
   unsigned a, b, c, d;
-  if (level() != Level::kV4 || __get_cpuid_count(7, 1, &a, &b, &c, &d) == 0) return false;
-  const bool pairs = (a >> 5 & 1) != 0;
-  __get_cpuid_count(7, 0, &a, &b, &c, &d);
-  const bool matrices = (d >> 22 & 1) != 0;
-  return pairs && !matrices;
+  return level() == Level::kV4 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
+}
+#endif
+
+#ifdef CNN_JAX_MATRIX_UNITS
+// Whether there are matrix units for bfloat16, and the system lets the process use them when asked.
+bool may_use_matrix_units() {
+#ifdef __linux__
+  constexpr long kRequest = 0x1023, kTileData = 18;  // of Linux
+  unsigned a, b, c, d;
+  if (level() != Level::kV4 || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  const bool tiles = (d >> 24 & 1) != 0, bfloat16 = (d >> 22 & 1) != 0;
+  return tiles && bfloat16 && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 #endif
 
@@ -79,8 +98,17 @@ const OuterProductLoops* outer_product_loops() {
 
 const PairProductLoops* pair_product_loops() {
 #ifdef CNN_JAX_X86_LEVELS
-  static const bool there = has_pairs_alone();
+  static const bool there = has_pairs();
   return there ? &pair_products_avx512_bf16 : nullptr;
+#else
+  return nullptr;
+#endif
+}
+
+const MatrixUnitLoops* matrix_unit_loops() {
+#ifdef CNN_JAX_MATRIX_UNITS
+  static const bool there = may_use_matrix_units();
+  return there ? &matrix_units_amx_bf16 : nullptr;
 #else
   return nullptr;
 #endif

@@ -1,0 +1,197 @@
+// Compiled for processors with matrix units, whatever the rest is compiled for. What the linker could
+// take for another file's is kept out.
+#include "matrix_units.h"
+
+#include <atomic>
+
+#include "masked.h"
+
+namespace cnn_jax {
+namespace {
+
+constexpr int kVector = 16;
+constexpr int kTiles = 8;
+constexpr int64_t kPositionsKept = 512;  // measured
+constexpr int64_t kTileBytes = kVector * sizeof(NumberPair);  // of a row
+
+// As the processor reads it.
+struct alignas(64) TileShapes {
+  uint8_t palette, first_row, reserved[14];
+  uint16_t bytes_of_row[16];
+  uint8_t rows[16];
+};
+
+constexpr TileShapes whole_tiles() {
+  TileShapes shapes = {};
+  shapes.palette = 1;
+  for (int tile = 0; tile < kTiles; ++tile) {
+    shapes.bytes_of_row[tile] = kTileBytes;
+    shapes.rows[tile] = kRowsAtOnce;
+  }
+  return shapes;
+}
+
+// Compilers don't see which memory the instructions read: this one is never written.
+constexpr TileShapes kWholeTiles = whole_tiles();
+
+void begin() { _tile_loadconfig(&kWholeTiles); }
+
+void end() { _tile_release(); }
+
+// What tiles of the result are made of.
+struct TileProducts {
+  const Bfloat16* picture;
+  const NumberPair* gradient;
+  size_t picture_apart, result_apart;  // bytes
+  int64_t vectors_apart, positions;
+  bool fresh;
+};
+
+// Of a result of two by two tiles, or of one row or one column of them, tiles 0 to 3 are the sums, 4
+// and 5 the picture, 6 and 7 the gradient.
+template <int kDown, int kAcross>
+void sum_tiles(const TileProducts& p, float* result) {
+  float* const below = result + kVector * (p.result_apart / sizeof(float));
+  if (p.fresh) {
+    _tile_zero(0);
+    if (kAcross > 1) _tile_zero(1);
+    if (kDown > 1) _tile_zero(2);
+    if (kDown > 1 && kAcross > 1) _tile_zero(3);
+  } else {
+    _tile_loadd(0, result, p.result_apart);
+    if (kAcross > 1) _tile_loadd(1, result + kVector, p.result_apart);
+    if (kDown > 1) _tile_loadd(2, below, p.result_apart);
+    if (kDown > 1 && kAcross > 1) _tile_loadd(3, below + kVector, p.result_apart);
+  }
+  const Bfloat16* picture = p.picture;
+  const NumberPair* gradient = p.gradient;
+  for (int64_t left = p.positions; left > 0; left -= kPositionsAtOnce) {
+    _tile_loadd(4, picture, p.picture_apart);
+    _tile_loadd(6, gradient, kTileBytes);
+    _tile_dpbf16ps(0, 4, 6);
+    if (kAcross > 1) {
+      _tile_loadd(7, gradient + p.vectors_apart, kTileBytes);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if (kDown > 1) {
+      _tile_loadd(5, picture + kRowsAtOnce * (p.picture_apart / sizeof(Bfloat16)), p.picture_apart);
+      _tile_dpbf16ps(2, 5, 6);
+    }
+    if (kDown > 1 && kAcross > 1) _tile_dpbf16ps(3, 5, 7);
+    picture += kPositionsAtOnce;
+    gradient += kPositionsAtOnce / 2 * kVector;
+  }
+  _tile_stored(0, result, p.result_apart);
+  if (kAcross > 1) _tile_stored(1, result + kVector, p.result_apart);
+  if (kDown > 1) _tile_stored(2, below, p.result_apart);
+  if (kDown > 1 && kAcross > 1) _tile_stored(3, below + kVector, p.result_apart);
+}
+
+// What so many positions have for tiles of the result stays in the nearest cache while elements of
+// the window go over it.
+void sum_some(const MatrixProducts& p, int64_t begin, int64_t count) {
+  const auto bytes = [](int64_t numbers, size_t size) { return static_cast<size_t>(numbers) * size; };
+  TileProducts tiles = {nullptr, nullptr, bytes(p.picture_apart, sizeof(Bfloat16)),
+                        bytes(p.columns, sizeof(float)), p.vectors_apart, count,
+                        p.fresh && begin == 0};
+  for (int64_t row = 0; row < p.rows; row += 2 * kRowsAtOnce) {
+    const bool down = p.rows - row > kRowsAtOnce;
+    for (int64_t column = 0; column < p.columns; column += 2 * kVector) {
+      const bool across = p.columns - column > kVector;
+      const auto sum = down ? across ? sum_tiles<2, 2> : sum_tiles<2, 1>
+                            : across ? sum_tiles<1, 2> : sum_tiles<1, 1>;
+      tiles.gradient = p.gradient + column / kVector * p.vectors_apart + begin / 2 * kVector;
+      for (int64_t number = 0; number < p.count; ++number) {
+        const MatrixElement& element = p.elements[number];
+        tiles.picture = element.picture + row * p.picture_apart + begin;
+        sum(tiles, element.result + row * p.columns + column);
+      }
+    }
+  }
+}
+
+void sum(const MatrixProducts& p) {
+  // Of what the compiler doesn't see, all is written before, and read after.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  for (int64_t begin = 0; begin < p.positions; begin += kPositionsKept) {
+    const int64_t left = p.positions - begin;
+    sum_some(p, begin, left < kPositionsKept ? left : kPositionsKept);
+  }
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// The numbers of two positions, one after the other, of channels [first, first + kVector).
+CNN_JAX_INLINE __m512i places_of_pairs(int first) {
+  Lanes<kVector>::Bits places;
+  for (int i = 0; i < kVector; ++i) places[i] = (first + i) | (2 * kVector + first + i) << 16;
+  return (__m512i)places;
+}
+
+// Exchanges the rows and the columns of 16 by 16 pairs.
+CNN_JAX_INLINE void exchange(__m512i (&rows)[kVector]) {
+  __m512i twos[kVector], fours[kVector];
+#pragma GCC unroll 8
+  for (int i = 0; i < kVector; i += 2) {
+    twos[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);
+    twos[i + 1] = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kVector; i += 4) {
+#pragma GCC unroll 2
+    for (int j = 0; j < 2; ++j) {
+      fours[i + 2 * j] = _mm512_unpacklo_epi64(twos[i + j], twos[i + 2 + j]);
+      fours[i + 2 * j + 1] = _mm512_unpackhi_epi64(twos[i + j], twos[i + 2 + j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    const __m512i a = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0x88);
+    const __m512i b = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0x88);
+    const __m512i c = _mm512_shuffle_i32x4(fours[j], fours[4 + j], 0xdd);
+    const __m512i d = _mm512_shuffle_i32x4(fours[8 + j], fours[12 + j], 0xdd);
+    rows[j] = _mm512_shuffle_i32x4(a, b, 0x88);
+    rows[4 + j] = _mm512_shuffle_i32x4(c, d, 0x88);
+    rows[8 + j] = _mm512_shuffle_i32x4(a, b, 0xdd);
+    rows[12 + j] = _mm512_shuffle_i32x4(c, d, 0xdd);
+  }
+}
+
+CNN_JAX_INLINE void store_exchanged(__m512i (&rows)[kVector], Bfloat16* to, int64_t apart) {
+  exchange(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kVector; ++i) _mm512_storeu_si512(to + i * apart, rows[i]);
+}
+
+bool turn(const Bfloat16* const* rows, int64_t count, int64_t length, Bfloat16* to,
+          int64_t apart) {
+  const __m512i low = places_of_pairs(0), high = places_of_pairs(kVector);
+  const __m512i size = _mm512_set1_epi16(0x7fff);
+  __m512i largest = _mm512_setzero_si512();
+  for (int64_t at = 0; at < count; at += kPositionsAtOnce, rows += kPositionsAtOnce) {
+    for (int64_t channel = 0; channel < length; channel += 2 * kVector) {
+      const int64_t left = length - channel;
+      const __mmask32 which = left >= 2 * kVector ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      __m512i first[kVector], second[kVector];
+#pragma GCC unroll 16
+      for (int i = 0; i < kVector; ++i) {
+        const __m512i a = _mm512_maskz_loadu_epi16(which, rows[2 * i] + channel);
+        const __m512i b = _mm512_maskz_loadu_epi16(which, rows[2 * i + 1] + channel);
+        largest = _mm512_max_epu16(largest, _mm512_and_si512(a, size));
+        largest = _mm512_max_epu16(largest, _mm512_and_si512(b, size));
+        first[i] = _mm512_permutex2var_epi16(a, low, b);
+        second[i] = _mm512_permutex2var_epi16(a, high, b);
+      }
+      store_exchanged(first, to + channel * apart + at, apart);
+      if (left > kVector) store_exchanged(second, to + (channel + kVector) * apart + at, apart);
+    }
+  }
+  const __m512i infinity = _mm512_set1_epi16(0x7f80);
+  return _mm512_cmpge_epu16_mask(largest, infinity) == 0;
+}
+
+}  // namespace
+
+extern const MatrixUnitLoops matrix_units_amx_bf16;
+const MatrixUnitLoops matrix_units_amx_bf16 = {begin, end, sum, turn};
+
+}  // namespace cnn_jax
