@@ -15,9 +15,11 @@ namespace {
 constexpr int64_t kVector = 16;
 constexpr int64_t kLine = 32;  // numbers that are fetched at once
 
-// Measured. So many places are taken together, whose numbers stay in a core's nearest caches with
-// the sums of so many channels.
-constexpr int64_t kTogether = 1024;
+// Measured. At most so many places are taken together: their numbers of the gradient and of so many
+// of the picture's channels, and the sums of these, stay in a core's nearest caches.
+constexpr int64_t kMostPlaces = 1024, kFewestPlaces = 256;
+constexpr int64_t kMostGradients = int64_t{512} << 10;
+constexpr int64_t kMostRows = 512;
 constexpr int64_t kMostSums = int64_t{160} << 10;
 // Further elements would have more places turned than are multiplied.
 constexpr int64_t kFurthest = int64_t{16} << 10;
@@ -36,10 +38,12 @@ struct Cut {
         in(c.in_channels),
         out(c.out_channels),
         rows(filled_up(in, kRowsAtOnce)),
-        total(divided_up(line.length(), kTogether)) {
+        together(filled_up(std::clamp(kMostGradients / out, kFewestPlaces, kMostPlaces),
+                           kPositionsAtOnce)),
+        total(divided_up(line.length(), together)) {
     const int64_t tiles = rows / kRowsAtOnce;
     const int64_t most = std::max<int64_t>(1, kMostNumbers / size());
-    const int64_t wanted = divided_up(size(), kMostSums);
+    const int64_t wanted = std::max(divided_up(size(), kMostSums), divided_up(rows, kMostRows));
     parts = std::clamp<int64_t>(divided_up(kPieces, std::min(wanted, tiles)), 1,
                                 std::min(total, most));
     blocks = std::clamp(std::max(wanted, kPieces / parts), int64_t{1}, tiles);
@@ -49,7 +53,8 @@ struct Cut {
 
   const int64_t elements, in, out;
   const int64_t rows;   // of a result, whole tiles of them
-  const int64_t total;  // pieces of the line
+  const int64_t together;  // places of a piece
+  const int64_t total;     // pieces of the line
   int64_t parts, blocks;
 };
 
@@ -66,11 +71,11 @@ class TileSum {
         row_(block * tiles() / cut.blocks * kRowsAtOnce),
         count_((block + 1) * tiles() / cut.blocks * kRowsAtOnce - row_),
         channels_(std::min(count_, cut.in - row_)),
-        most_(kTogether + filled_up(line.reach(), kPositionsAtOnce)),
+        most_(cut.together + filled_up(line.reach(), kPositionsAtOnce)),
         // Rows that begin in different lines of a cache don't drive each other out.
         apart_(filled_up(most_, 2 * kLine) + kLine),
         pictures_(static_cast<size_t>(count_ * apart_) * sizeof(Bfloat16)),
-        gradients_(static_cast<size_t>(kTogether / 2 * cut.out) * sizeof(NumberPair)),
+        gradients_(static_cast<size_t>(cut.together / 2 * cut.out) * sizeof(NumberPair)),
         nothing_(static_cast<size_t>(std::max(channels_, cut.out))),
         rows_(static_cast<size_t>(most_)) {}
 
@@ -80,9 +85,9 @@ class TileSum {
     units_.begin();
     const int64_t first = part * cut_.total / cut_.parts, past = (part + 1) * cut_.total / cut_.parts;
     for (int64_t piece = first; piece < past && finite; ++piece, fresh = false) {
-      const int64_t begin = piece * kTogether;
+      const int64_t begin = piece * cut_.together;
       const int64_t count =
-          filled_up(std::min(kTogether, line_.length() - begin), kPositionsAtOnce);
+          filled_up(std::min(cut_.together, line_.length() - begin), kPositionsAtOnce);
       pair_gradients(begin, count);
       for (const Phase& phase : line_.phases) {
         finite = turn_pictures(phase, begin, count) && finite;
@@ -92,7 +97,7 @@ class TileSum {
                                result + (at.element * cut_.rows + row_) * cut_.out});
         }
         units_.sum({elements_.data(), static_cast<int64_t>(elements_.size()), paired(), apart_,
-                    kTogether / 2 * kVector, count, count_, cut_.out, fresh});
+                    cut_.together / 2 * kVector, count, count_, cut_.out, fresh});
       }
     }
     units_.end();
@@ -107,7 +112,7 @@ class TileSum {
   void pair_gradients(int64_t begin, int64_t count) {
     line_.find_rows(line_.gradient, begin, begin + count, gradient_, cut_.out, nothing_.data(),
                     rows_.data());
-    pairs_.pair(rows_.data(), count / 2, cut_.out, {paired(), kTogether / 2 * kVector, kVector});
+    pairs_.pair(rows_.data(), count / 2, cut_.out, {paired(), cut_.together / 2 * kVector, kVector});
   }
 
   bool turn_pictures(const Phase& phase, int64_t begin, int64_t count) {
