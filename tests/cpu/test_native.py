@@ -1,10 +1,12 @@
 """The native library by itself, called with drawn configurations, against NumPy."""
 
+import collections
 import dataclasses
 import itertools
 import math
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +45,20 @@ def test_the_library_calls_only_what_every_build_of_onednn_3_has():
     if b".debug_str" in code:
         pytest.skip("what is kept for debuggers names them all")
     assert not re.findall(rb"dnnl_\w+_v2\0", code)
+
+
+def test_no_two_types_of_the_library_have_one_name():
+    # The linker takes what belongs to one of them for the other's, and no compiler says so.
+    sources = Path(__file__).parents[2] / "cnn_jax/cpu/native"
+    names = collections.Counter()
+    for path in [*sources.glob("*.h"), *sources.glob("*.cpp")]:
+        # What stands in a namespace without a name is a file's own.
+        shared = re.sub(
+            r"^namespace \{.*?^\}  // namespace$", "", path.read_text(), flags=re.S | re.M
+        )
+        names.update(re.findall(r"^(?:struct|class|enum class) (\w+)[^;]*\{$", shared, re.M))
+    assert names["Configuration"] == 1
+    assert not [name for name, count in names.items() if count > 1]
 
 
 @dataclasses.dataclass(frozen=True)

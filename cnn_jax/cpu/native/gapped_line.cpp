@@ -46,14 +46,14 @@ GappedLine::GappedLine(const Configuration& c)
           std::clamp<int64_t>(divided_up(input[axis] - from.rest, stride[axis]), 0,
                               gradient.count[axis] + after);
     }
-    const auto same = [&](const Phase& phase) {
-      return std::equal(phase.picture.first.of, phase.picture.first.of + 3, picture.first.of);
+    const auto same = [&](const Residue& residue) {
+      return std::equal(residue.picture.first.of, residue.picture.first.of + 3, picture.first.of);
     };
-    auto phase = std::find_if(phases.begin(), phases.end(), same);
-    if (phase == phases.end()) phase = phases.insert(phase, {picture, {}, distance, distance});
-    phase->elements.push_back({element, distance});
-    phase->least = std::min(phase->least, distance);
-    phase->most = std::max(phase->most, distance);
+    auto residue = std::find_if(residues.begin(), residues.end(), same);
+    if (residue == residues.end()) residue = residues.insert(residue, {picture, {}, distance, distance});
+    residue->elements.push_back({element, distance});
+    residue->least = std::min(residue->least, distance);
+    residue->most = std::max(residue->most, distance);
   }
 }
 
@@ -65,7 +65,7 @@ int64_t GappedLine::length() const {
 
 int64_t GappedLine::reach() const {
   int64_t most = 0;
-  for (const Phase& phase : phases) most = std::max(most, phase.most - phase.least);
+  for (const Residue& residue : residues) most = std::max(most, residue.most - residue.least);
   return most;
 }
 

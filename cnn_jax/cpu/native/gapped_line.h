@@ -22,7 +22,7 @@ struct Distance {
 };
 
 // What elements of the window meet of the picture that lie a multiple of the stride apart.
-struct Phase {
+struct Residue {
   Grid picture;
   std::vector<Distance> elements;
   int64_t least, most;  // of the distances
@@ -42,7 +42,7 @@ class GappedLine {
   void find_rows(const Grid& grid, int64_t begin, int64_t end, const Bfloat16* numbers,
                  int64_t length, const Bfloat16* nothing, const Bfloat16** rows) const;
 
-  std::vector<Phase> phases;
+  std::vector<Residue> residues;
   Grid gradient;
 
  private:

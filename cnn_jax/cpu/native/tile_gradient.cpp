@@ -89,11 +89,11 @@ class TileSum {
       const int64_t count =
           filled_up(std::min(cut_.together, line_.length() - begin), kPositionsAtOnce);
       pair_gradients(begin, count);
-      for (const Phase& phase : line_.phases) {
-        finite = turn_pictures(phase, begin, count) && finite;
+      for (const Residue& residue : line_.residues) {
+        finite = turn_pictures(residue, begin, count) && finite;
         elements_.clear();
-        for (const Distance& at : phase.elements) {
-          elements_.push_back({turned() + (at.distance - phase.least),
+        for (const Distance& at : residue.elements) {
+          elements_.push_back({turned() + (at.distance - residue.least),
                                result + (at.element * cut_.rows + row_) * cut_.out});
         }
         units_.sum({elements_.data(), static_cast<int64_t>(elements_.size()), paired(), apart_,
@@ -115,10 +115,10 @@ class TileSum {
     pairs_.pair(rows_.data(), count / 2, cut_.out, {paired(), cut_.together / 2 * kVector, kVector});
   }
 
-  bool turn_pictures(const Phase& phase, int64_t begin, int64_t count) {
-    const int64_t wide = filled_up(count + phase.most - phase.least, kPositionsAtOnce);
-    const int64_t from = begin + phase.least;
-    line_.find_rows(phase.picture, from, from + wide, picture_ + row_, cut_.in, nothing_.data(),
+  bool turn_pictures(const Residue& residue, int64_t begin, int64_t count) {
+    const int64_t wide = filled_up(count + residue.most - residue.least, kPositionsAtOnce);
+    const int64_t from = begin + residue.least;
+    line_.find_rows(residue.picture, from, from + wide, picture_ + row_, cut_.in, nothing_.data(),
                     rows_.data());
     return units_.turn(rows_.data(), wide, channels_, turned(), apart_);
   }
