@@ -27,7 +27,8 @@ METHODS = (
     DEPTHWISE,
     WINDOW_ROWS,
     PLANAR_ROWS,
-) = range(7)
+    WINOGRAD_SLICES,
+) = range(8)
 DTYPES = (jnp.float32, jnp.bfloat16)
 ODD = (0, 1, 2, 3, 7, -1, 2**20, 2**31 - 1, 2**31, 2**63 - 1, -(2**63))
 
@@ -133,8 +134,8 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     usual, outer = suited and method == WINOGRAD, suited and method == OUTER_PRODUCTS
     implicit = suited and method == IMPLICIT_PRODUCT
     depthwise, narrow = suited and method == DEPTHWISE, suited and method == WINDOW_ROWS
-    planar = suited and method == PLANAR_ROWS
-    rank = 2 if usual else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
+    planar, slices = suited and method == PLANAR_ROWS, suited and method == WINOGRAD_SLICES
+    rank = 2 if usual else 3 if slices else draw(st.sampled_from([1, 1, 2, 2, 2, 2, 2, 3, 3, 0, 4]))
 
     def sizes(*choices: int) -> tuple[int, ...]:
         return tuple(draw(st.sampled_from(choices)) for _ in range(rank))
@@ -142,15 +143,15 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     def layout(*fixed: int) -> tuple[int, ...]:
         axes = range(len(fixed) + rank)
         channels_last = (*[a for a in axes if a not in fixed[1:]], *fixed[1:])
-        if outer or ((implicit or depthwise or narrow or planar) and len(fixed) == 2):
+        ours = implicit or depthwise or narrow or planar or slices
+        if outer or (ours and len(fixed) == 2):
             return channels_last
         return draw(
             st.sampled_from([channels_last, tuple(axes)]) | st.permutations(axes).map(tuple)
         )
 
-    groups = (
-        1 if usual or outer or narrow or planar else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
-    )
+    single = usual or outer or narrow or planar or slices
+    groups = 1 if single else draw(st.sampled_from([1, 1, 1, 2, 3, 5, 17]))
     per_group = st.sampled_from([1, 1, 2, 3, 4, 8, 16, 17, 1000])
     if depthwise:
         groups, per_group = draw(st.sampled_from([1, 3, 15, 16, 17, 32, 33, 100])), st.just(1)
@@ -161,6 +162,8 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     dilation = sizes(1, 1, 1, 2, 20) if draw(st.booleans()) else (1,) * rank
     if usual:
         window, stride, dilation = (3, 3), (1, 1), (1, 1)
+    if slices:
+        window, stride, dilation = (window[0], 3, 3), (1, 1, 1), (1, 1, 1)
     if narrow:
         dilation = (*dilation[:-1], 1)[:rank]
     reach = [(w - 1) * d + 1 for w, d in zip(window, dilation, strict=True)]
@@ -182,7 +185,7 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     made = Configuration(
         kind=draw(st.sampled_from(kinds)),
         method=method,
-        dtype=0 if suited and not (depthwise or narrow or planar) else draw(st.integers(0, 1)),
+        dtype=0 if usual or implicit or slices else draw(st.integers(0, 1)),
         groups=groups,
         batch=draw(st.sampled_from([1, 2, 3, 7])),
         in_channels=groups * draw(per_group),
