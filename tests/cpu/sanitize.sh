@@ -9,7 +9,7 @@ cd "$(dirname "$0")/../.."
 
 cmake -S cnn_jax/cpu/native -B build/sanitized -DCMAKE_CXX_COMPILER=g++ -DCNN_JAX_SANITIZE=ON \
   -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPython3_EXECUTABLE="$(command -v python)" >/dev/null
-cmake --build build/sanitized
+cmake --build build/sanitized --parallel
 
 if [[ $# -eq 0 ]]; then
   set -- tests/cpu/test_native.py tests/cpu/test_processes.py tests/cpu/test_transformations.py \

@@ -50,7 +50,9 @@ GappedLine::GappedLine(const Configuration& c)
       return std::equal(residue.picture.first.of, residue.picture.first.of + 3, picture.first.of);
     };
     auto residue = std::find_if(residues.begin(), residues.end(), same);
-    if (residue == residues.end()) residue = residues.insert(residue, {picture, {}, distance, distance});
+    if (residue == residues.end()) {
+      residue = residues.insert(residue, {picture, {}, distance, distance});
+    }
     residue->elements.push_back({element, distance});
     residue->least = std::min(residue->least, distance);
     residue->most = std::max(residue->most, distance);

@@ -1,5 +1,5 @@
-// Compiled for processors with matrix units, whatever the rest is compiled for. What the linker could
-// take for another file's is kept out.
+// Compiled for processors with matrix units, whatever the rest is compiled for. What the linker
+// could take for another file's is kept out.
 #include "matrix_units.h"
 
 #include <atomic>
@@ -90,9 +90,15 @@ void sum_tiles(const TileProducts& p, float* result) {
 // What so many positions have for tiles of the result stays in the nearest cache while elements of
 // the window go over it.
 void sum_some(const MatrixProducts& p, int64_t begin, int64_t count) {
-  const auto bytes = [](int64_t numbers, size_t size) { return static_cast<size_t>(numbers) * size; };
-  TileProducts tiles = {nullptr, nullptr, bytes(p.picture_apart, sizeof(Bfloat16)),
-                        bytes(p.columns, sizeof(float)), p.vectors_apart, count,
+  const auto bytes = [](int64_t numbers, size_t size) {
+    return static_cast<size_t>(numbers) * size;
+  };
+  TileProducts tiles = {nullptr,
+                        nullptr,
+                        bytes(p.picture_apart, sizeof(Bfloat16)),
+                        bytes(p.columns, sizeof(float)),
+                        p.vectors_apart,
+                        count,
                         p.fresh && begin == 0};
   for (int64_t row = 0; row < p.rows; row += 2 * kRowsAtOnce) {
     const bool down = p.rows - row > kRowsAtOnce;

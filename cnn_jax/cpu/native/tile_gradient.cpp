@@ -30,8 +30,8 @@ constexpr int64_t kMostNumbers = int64_t{16} << 20;  // of all parts
 
 int64_t filled_up(int64_t count, int64_t step) { return divided_up(count, step) * step; }
 
-// The line's places are cut into parts, and the picture's channels into blocks. How doesn't depend on
-// the number of threads, so that sums are the same with any.
+// The line's places are cut into parts, and the picture's channels into blocks. How doesn't depend
+// on the number of threads, so that sums are the same with any.
 struct Cut {
   explicit Cut(const Configuration& c, const GappedLine& line)
       : elements(Sizes(c.window, 1).product()),
@@ -52,20 +52,32 @@ struct Cut {
   int64_t size() const { return elements * rows * out; }
 
   const int64_t elements, in, out;
-  const int64_t rows;   // of a result, whole tiles of them
+  const int64_t rows;      // of a result, whole tiles of them
   const int64_t together;  // places of a piece
   const int64_t total;     // pieces of the line
   int64_t parts, blocks;
 };
 
+// Matrix units set up for the calling thread.
+class Units {
+ public:
+  explicit Units(const MatrixUnitLoops& loops) : loops_(loops) { loops_.begin(); }
+  ~Units() { loops_.end(); }
+  Units(const Units&) = delete;
+  Units& operator=(const Units&) = delete;
+
+ private:
+  const MatrixUnitLoops& loops_;
+};
+
 class TileSum {
  public:
-  TileSum(const GappedLine& line, const Cut& cut, const Arrays& arrays, const PairProductLoops& pairs,
-          const MatrixUnitLoops& units, int64_t block)
+  TileSum(const GappedLine& line, const Cut& cut, const Arrays& arrays,
+          const PairProductLoops& pairs, const MatrixUnitLoops& loops, int64_t block)
       : line_(line),
         cut_(cut),
         pairs_(pairs),
-        units_(units),
+        loops_(loops),
         picture_(static_cast<const Bfloat16*>(arrays.source)),
         gradient_(static_cast<const Bfloat16*>(arrays.destination)),
         row_(block * tiles() / cut.blocks * kRowsAtOnce),
@@ -82,8 +94,9 @@ class TileSum {
   // Adds up what lies in a part of the line; false where a number of the picture is not finite.
   bool run(int64_t part, float* result) {
     bool fresh = true, finite = true;
-    units_.begin();
-    const int64_t first = part * cut_.total / cut_.parts, past = (part + 1) * cut_.total / cut_.parts;
+    const Units units(loops_);
+    const int64_t first = part * cut_.total / cut_.parts;
+    const int64_t past = (part + 1) * cut_.total / cut_.parts;
     for (int64_t piece = first; piece < past && finite; ++piece, fresh = false) {
       const int64_t begin = piece * cut_.together;
       const int64_t count =
@@ -96,11 +109,10 @@ class TileSum {
           elements_.push_back({turned() + (at.distance - residue.least),
                                result + (at.element * cut_.rows + row_) * cut_.out});
         }
-        units_.sum({elements_.data(), static_cast<int64_t>(elements_.size()), paired(), apart_,
+        loops_.sum({elements_.data(), static_cast<int64_t>(elements_.size()), paired(), apart_,
                     cut_.together / 2 * kVector, count, count_, cut_.out, fresh});
       }
     }
-    units_.end();
     return finite;
   }
 
@@ -120,13 +132,13 @@ class TileSum {
     const int64_t from = begin + residue.least;
     line_.find_rows(residue.picture, from, from + wide, picture_ + row_, cut_.in, nothing_.data(),
                     rows_.data());
-    return units_.turn(rows_.data(), wide, channels_, turned(), apart_);
+    return loops_.turn(rows_.data(), wide, channels_, turned(), apart_);
   }
 
   const GappedLine& line_;
   const Cut& cut_;
   const PairProductLoops& pairs_;
-  const MatrixUnitLoops& units_;
+  const MatrixUnitLoops& loops_;
   const Bfloat16* const picture_;
   const Bfloat16* const gradient_;
   const int64_t row_, count_, channels_;  // of the block
@@ -145,7 +157,7 @@ bool fits_matrix_units(const Configuration& c) {
 }
 
 bool run_on_matrix_units(const Configuration& c, const Arrays& arrays, int threads) {
-  const MatrixUnitLoops& units = *matrix_unit_loops();
+  const MatrixUnitLoops& loops = *matrix_unit_loops();
   const PairProductLoops& pairs = *pair_product_loops();
   const GappedLine line(c);
   const Cut cut(c, line);
@@ -155,7 +167,7 @@ bool run_on_matrix_units(const Configuration& c, const Arrays& arrays, int threa
   std::atomic<bool> finite = true;
   for_each(threads, cut.parts * cut.blocks, [&](int64_t number) {
     const int64_t part = number / cut.blocks;
-    TileSum sum(line, cut, arrays, pairs, units, number % cut.blocks);
+    TileSum sum(line, cut, arrays, pairs, loops, number % cut.blocks);
     if (finite && !sum.run(part, parts + part * cut.size())) finite = false;
   });
   if (!finite) return false;
