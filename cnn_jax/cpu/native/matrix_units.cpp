@@ -4,7 +4,7 @@
 
 #include <atomic>
 
-#include "masked.h"
+#include "paired_rows.h"
 
 namespace cnn_jax {
 namespace {
@@ -124,13 +124,6 @@ void sum(const MatrixProducts& p) {
     sum_some(p, begin, left < kPositionsKept ? left : kPositionsKept);
   }
   std::atomic_signal_fence(std::memory_order_seq_cst);
-}
-
-// The numbers of two positions, one after the other, of channels [first, first + kVector).
-CNN_JAX_INLINE __m512i places_of_pairs(int first) {
-  Lanes<kVector>::Bits places;
-  for (int i = 0; i < kVector; ++i) places[i] = (first + i) | (2 * kVector + first + i) << 16;
-  return (__m512i)places;
 }
 
 // Exchanges the rows and the columns of 16 by 16 pairs.

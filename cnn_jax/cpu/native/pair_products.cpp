@@ -3,6 +3,7 @@
 #include "pair_products.h"
 
 #include "masked.h"
+#include "paired_rows.h"
 
 namespace cnn_jax {
 namespace {
@@ -89,13 +90,6 @@ void sum(const PairProducts& p, MemoryAhead* first, MemoryAhead* second) {
       kTiles[wide - 1][end - row - 1](p, row, column, first->begin < first->end ? first : second);
     }
   }
-}
-
-// The places, of two rows one after the other, of the numbers of pairs [first, first + kVector).
-CNN_JAX_INLINE __m512i places_of_pairs(int first) {
-  Lanes<kVector>::Bits places;
-  for (int i = 0; i < kVector; ++i) places[i] = (first + i) | (2 * kVector + first + i) << 16;
-  return (__m512i)places;
 }
 
 void pair(const Bfloat16* const* rows, int64_t count, int64_t length, const PairPlaces& to) {
