@@ -7,6 +7,7 @@ most of their time where it is large.
 
 import math
 
+from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 # Measured: with fewer channels vectors are all but empty.
@@ -15,8 +16,6 @@ _FEWEST_CHANNELS = 5
 _SHORT_ROW = 5
 # For larger ones, and with a dilation, oneDNN's kernel gradients take each channel for a group.
 _LARGEST_WINDOW = 3
-# As in native/past_caches.cpp.
-_LARGE_RESULT = 10 << 20  # bytes
 _WHOLE_VECTORS = 16
 
 
@@ -52,8 +51,13 @@ def _applies(c: Convolution) -> bool:
 def _has_large_result(c: Convolution) -> bool:
     if c.dtype != "float32" or c.out_channels % _WHOLE_VECTORS != 0:
         return False
+    try:
+        large = native_library.kept_in_caches()
+    except native_library.NativeLibraryError:
+        return False
     # What a gradient with a stride is made from is small, and leaves room in the caches.
-    large = 2 * _LARGE_RESULT if max(c.lhs_dilation) > 1 else _LARGE_RESULT
+    if max(c.lhs_dilation) > 1:
+        large *= 2
     return 4 * c.batch * math.prod(c.output) * c.out_channels > large
 
 

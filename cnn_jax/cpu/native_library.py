@@ -58,6 +58,7 @@ def load() -> ctypes.CDLL:
             ctypes.c_char_p,
             ctypes.c_size_t,
         ]
+    library.cnn_jax_kept_in_caches.restype = ctypes.c_int64
     for target, handler in (
         (TARGET, library.cnn_jax_convolution),
         (POOLING_TARGET, library.cnn_jax_pooling),
@@ -125,6 +126,11 @@ def has_matrix_units() -> bool:
         return bool(load().cnn_jax_matrix_units())
     except NativeLibraryError:
         return False
+
+
+def kept_in_caches() -> int:
+    """How many bytes of a result are still in the caches when it is read, as the library has it."""
+    return load().cnn_jax_kept_in_caches()
 
 
 @functools.lru_cache(maxsize=4096)

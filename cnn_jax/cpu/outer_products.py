@@ -35,7 +35,8 @@ _SHORT_ROW = 8
 _SHORT_DILATED_ROW = 14
 
 # Measured of matrix units: with fewer channels their rows are empty, with more gaps their columns.
-_FEWEST_INPUTS_OF_MATRICES = 24
+# With a stride oneDNN is slower.
+_FEWEST_INPUTS_OF_MATRICES, _FEWEST_INPUTS_OF_STRIDED_MATRICES = 24, 4
 _LEAST_FILLED = 0.2
 
 
@@ -58,8 +59,9 @@ def wins(convolution: Convolution) -> bool:
     if c.dtype == "float32":
         return _rows_win(layer)
     if native_library.has_matrix_units():
-        enough = layer.inputs >= _FEWEST_INPUTS_OF_MATRICES and _filled(c) >= _LEAST_FILLED
-        return layer.strided or enough
+        if layer.strided:
+            return layer.inputs >= _FEWEST_INPUTS_OF_STRIDED_MATRICES
+        return layer.inputs >= _FEWEST_INPUTS_OF_MATRICES and _filled(c) >= _LEAST_FILLED
     return _pairs_win(layer)
 
 

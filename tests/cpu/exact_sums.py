@@ -11,7 +11,7 @@ from hypothesis import assume, event
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import fused_convolution
+from cnn_jax.cpu import fused_convolution, native_library
 
 # Of numbers in each type: rounding follows each of them.
 PRECISIONS = [("float32", 2e-6), ("bfloat16", 2**-8)]
@@ -52,6 +52,14 @@ def convolutions(draw, channels, lengths=(1, 5, 13, 129, 500), windows=(1, 2, 3,
     assume(np.prod(result) * np.prod(window) * inputs < 100_000_000)
     assume(max(map(np.prod, (x, kernel, result))) < 1_000_000)
     return x, kernel, result, keywords
+
+
+def images_beyond_caches(image: int) -> int:
+    """How many images, of so many bytes, are a result that is stored past the caches."""
+    kept = native_library.kept_in_caches()
+    if kept > 100 << 20:
+        pytest.skip("this processor's caches keep results of 100 MB")
+    return kept // image + 2
 
 
 def by_x(x, kernel, weight, **keywords):

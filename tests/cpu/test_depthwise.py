@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import depthwise, fused_convolution
+from cnn_jax.cpu import depthwise, fused_convolution, native_library
 
 pytestmark = pytest.mark.usefixtures("avx512")
 
@@ -55,7 +55,8 @@ def test_in_2_dimensions_those_are_for_which_onednn_has_no_kernel_of_its_own():
     assert kernels_of((30, 30), 32, padding=1, stride=2, dtype="bfloat16")[1] == MINE
 
 
-def test_so_are_those_whose_result_is_large():
+def test_so_are_those_whose_result_is_large(monkeypatch):
+    monkeypatch.setattr(native_library, "kept_in_caches", lambda: 10 << 20)
     assert kernels_of((120, 120), 64, padding=1) == [MINE, MINE, "oneDNN"]
     assert kernels_of((120, 120), 64, window=5, padding=2)[:2] == [MINE, MINE]
     assert kernels_of((240, 240), 64, padding=1, stride=2)[:2] == ["oneDNN", MINE]
@@ -86,8 +87,9 @@ def test_it_is_as_exact_as_any_sum(dtype, precision, shapes, seed):
 @pytest.mark.parametrize(("dtype", "precision"), exact_sums.PRECISIONS)
 def test_so_is_a_result_that_is_too_large_for_the_caches(dtype, precision):
     draw = np.random.default_rng(0)
-    x, kernel = draw.normal(size=(16, 6000, 64)), draw.normal(size=(3, 1, 64))
-    x, kernel = jnp.asarray(x, dtype), jnp.asarray(kernel, dtype)
+    kernel = jnp.asarray(draw.normal(size=(3, 1, 64)), dtype)
+    images = exact_sums.images_beyond_caches(6000 * 64 * kernel.dtype.itemsize)
+    x = jnp.asarray(draw.normal(size=(images, 6000, 64)).astype("float32"), dtype)
     with cpu.installed(kernels=["depthwise"]):
         function = functools.partial(correlate, padding=1)
         assert cpu.explain(function, x, kernel).rows[0].kernel == MINE

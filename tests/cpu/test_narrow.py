@@ -116,7 +116,8 @@ def test_a_bias_and_a_relu_are_computed_with_it_and_so_is_the_gradient(
 
 def test_so_is_a_result_that_is_too_large_for_the_caches():
     draw = np.random.default_rng(0)
-    x, kernel = draw.normal(size=(3, 40, 41, 42, 1)), draw.normal(size=(2, 1, 2, 1, 32))
+    images = exact_sums.images_beyond_caches(40 * 41 * 42 * 32 * 4)
+    x, kernel = draw.normal(size=(images, 40, 41, 42, 1)), draw.normal(size=(2, 1, 2, 1, 32))
     given = jnp.asarray(x, "float32"), jnp.asarray(kernel, "float32")
     with cpu.installed(kernels=["narrow"]):
         function = functools.partial(correlate, padding=((0, 1), (0, 0), (1, 0)))

@@ -9,6 +9,7 @@
 #include "host_threads.h"
 #include "matrix_units.h"
 #include "onednn.h"
+#include "past_caches.h"
 #include "pooling.h"
 #include "primitives.h"
 #include "product.h"
@@ -234,6 +235,15 @@ CNN_JAX_EXPORT int cnn_jax_format() { return cnn_jax::kConfigurationFormat; }
 CNN_JAX_EXPORT int cnn_jax_matrix_units() {
   try {
     return cnn_jax::matrix_unit_loops() != nullptr;
+  } catch (...) {
+    return 0;
+  }
+}
+
+// How many bytes of a result are still in the caches when it is read.
+CNN_JAX_EXPORT int64_t cnn_jax_kept_in_caches() {
+  try {
+    return cnn_jax::kept_in_caches();
   } catch (...) {
     return 0;
   }
