@@ -158,19 +158,21 @@ def test_in_bfloat16_layers_with_a_stride_or_short_rows_or_large_pictures_are(mo
 def test_with_matrix_units_layers_with_a_stride_or_enough_inputs_and_few_gaps_are(monkeypatch):
     need_pairs()
     monkeypatch.setattr(native_library, "has_matrix_units", lambda: True)
+    # What oneDNN has only a slow kernel for depends on the processor.
+    monkeypatch.setattr(outer_products, "helps", lambda convolution: False)
     mine, kernel = "outer products", kernel_in_bfloat16
     assert kernel() == mine
     assert kernel(channels=(4, 64)) == mine
-    assert kernel(channels=(3, 64)) == "oneDNN"
+    assert kernel(channels=(3, 64)) != mine
     assert kernel(stride=1) == mine
     assert kernel(stride=1, size=8) == mine
     assert kernel(window=1, stride=1, size=28) == mine
     assert kernel(rank=1, stride=1) == mine
     assert kernel(rank=3, stride=1, size=12) == mine
-    assert kernel(stride=1, channels=(16, 64)) == "oneDNN"
-    assert kernel(stride=1, channels=(32, 40)) == "oneDNN"
+    assert kernel(stride=1, channels=(16, 64)) != mine
+    assert kernel(stride=1, channels=(32, 40)) != mine
     # Of 8 by 8 places 2 by 2 are positions.
-    assert kernel(stride=1, window=7, size=8, padding=0) == "oneDNN"
+    assert kernel(stride=1, window=7, size=8, padding=0) != mine
 
 
 @st.composite
