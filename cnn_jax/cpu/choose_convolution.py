@@ -129,7 +129,7 @@ def _first_that_applies(
     if "onednn" in kernels:
         made = _native_plan(onednn.plan, moved.convolution, place)
     slow = isinstance(made, str) or made.general
-    for family in ("winograd", "depthwise", "implicit", "planar", "outer"):
+    for family in ("winograd", "depthwise", "implicit", "outer", "planar"):
         choice = by(family) if slow and _METHODS[family].rules.helps(described) else None
         if choice is not None:
             return choice

@@ -13,8 +13,11 @@ from typing import NamedTuple
 from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
-# The output's channels fill whole vectors.
+# In bfloat16 the output's channels fill whole vectors. In float32 oneDNN is faster where they don't,
+# but for its general kernel.
 _VECTOR = 16
+# Without a stride planar rows are faster.
+_FEW_OUTPUTS = 4
 
 # Measured: with fewer input channels the registers are not filled, with fewer positions the threads
 # are not, and in shorter rows the window leaves too few positions without padding.
@@ -43,19 +46,9 @@ _LEAST_FILLED = 0.2
 def wins(convolution: Convolution) -> bool:
     """Whether the method applies, and is faster than oneDNN's own kernels."""
     c = convolution
-    if not _applies(c):
+    if not _applies(c) or c.out_channels % _VECTOR != 0:
         return False
-    # Of the layer whose kernel it is; the gradient has it as a window of the output's size.
-    layer = _Layer(
-        inputs=c.batch,
-        outputs=c.out_channels,
-        window=math.prod(c.output),
-        positions=c.in_channels * math.prod(c.window),
-        rank=c.rank,
-        row=c.window[-1],
-        strided=max(c.rhs_dilation) > 1,
-        dilated=max(c.stride) > 1,
-    )
+    layer = _layer(c)
     if c.dtype == "float32":
         return _rows_win(layer)
     if native_library.has_matrix_units():
@@ -67,15 +60,19 @@ def wins(convolution: Convolution) -> bool:
 
 def helps(convolution: Convolution) -> bool:
     """Whether it is faster than XLA's kernels and oneDNN's general ones."""
-    return convolution.dtype == "bfloat16" and _applies(convolution)
+    c = convolution
+    if not _applies(c):
+        return False
+    if c.dtype == "bfloat16":
+        return c.out_channels % _VECTOR == 0
+    layer = _layer(c)
+    return layer.inputs > 1 and (layer.strided or layer.outputs > _FEW_OUTPUTS)
 
 
 def _applies(c: Convolution) -> bool:
     if c.dtype not in ("float32", "bfloat16") or c.kind is not Kind.KERNEL_GRADIENT:
         return False
-    if c.empty or c.rank == 0 or c.batch_groups > 1 or max(c.lhs_dilation) > 1:
-        return False
-    return c.out_channels % _VECTOR == 0
+    return not c.empty and c.rank > 0 and c.batch_groups == 1 and max(c.lhs_dilation) == 1
 
 
 class _Layer(NamedTuple):
@@ -87,6 +84,20 @@ class _Layer(NamedTuple):
     row: int
     strided: bool
     dilated: bool
+
+
+def _layer(c: Convolution) -> _Layer:
+    """The layer whose kernel it is; the gradient has it as a window of the output's size."""
+    return _Layer(
+        inputs=c.batch,
+        outputs=c.out_channels,
+        window=math.prod(c.output),
+        positions=c.in_channels * math.prod(c.window),
+        rank=c.rank,
+        row=c.window[-1],
+        strided=max(c.rhs_dilation) > 1,
+        dilated=max(c.stride) > 1,
+    )
 
 
 def _rows_win(layer: _Layer) -> bool:

@@ -142,8 +142,11 @@ void refuse_outer_products(const Configuration& c) {
   const bool there = c.type == Type::kFloat32 ? outer_product_loops() != nullptr
                                               : pair_product_loops() != nullptr;
   if (!there) refuse("it is slower on this processor");
-  if (c.kind != Kind::kKernelGradient || c.groups != 1 || c.out_channels % kColumns != 0) {
-    refuse("it is not a kernel gradient of one group and whole vectors of channels");
+  if (c.kind != Kind::kKernelGradient || c.groups != 1) {
+    refuse("it is not a kernel gradient of one group");
+  }
+  if (c.type != Type::kFloat32 && c.out_channels % kColumns != 0) {
+    refuse("channels of the output don't fill whole vectors");
   }
   const size_t rank = c.window.size();
   std::vector<size_t> pictures = {0}, weights = {0};

@@ -2,7 +2,11 @@
 // the linker could take for another file's is kept out.
 #include "outer_products.h"
 
+#include <array>
+#include <utility>
+
 #include "lanes.h"
+#include "masked.h"
 
 namespace cnn_jax {
 namespace {
@@ -16,8 +20,10 @@ constexpr int64_t kLine = 16;  // numbers fetched at once
 
 using Tile = void (*)(const OuterProducts&, int64_t row, int64_t column, Ahead*);
 
-template <int kRows, int kWide>
+// A tile of a single vector may be `kPartly` filled.
+template <int kRows, int kWide, bool kPartly>
 void sum_tile(const OuterProducts& p, int64_t row, int64_t column, Ahead* ahead) {
+  const __mmask16 columns = first_of(p.columns - column);
   typename L::Float sums[kRows][kWide];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
@@ -33,7 +39,10 @@ void sum_tile(const OuterProducts& p, int64_t row, int64_t column, Ahead* ahead)
       fetched = fetched + kLine < ahead->end ? fetched + kLine : ahead->end;
       typename L::Float factors[kWide];
 #pragma GCC unroll 2
-      for (int j = 0; j < kWide; ++j) factors[j] = L::load(gradient + kColumns * j);
+      for (int j = 0; j < kWide; ++j) {
+        factors[j] = kPartly ? (typename L::Float)load_some(gradient, columns)
+                             : L::load(gradient + kColumns * j);
+      }
 #pragma GCC unroll 16
       for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 2
@@ -49,30 +58,38 @@ void sum_tile(const OuterProducts& p, int64_t row, int64_t column, Ahead* ahead)
     float* to = p.result + (row + i) * p.columns_apart + column;
 #pragma GCC unroll 2
     for (int j = 0; j < kWide; ++j, to += kColumns) {
-      L::store(p.fresh ? sums[i][j] : sums[i][j] + L::load(to), to);
+      if constexpr (kPartly) {
+        if (!p.fresh) sums[i][j] += (typename L::Float)load_some(to, columns);
+        store_some((__m512)sums[i][j], to, columns);
+      } else {
+        L::store(p.fresh ? sums[i][j] : sums[i][j] + L::load(to), to);
+      }
     }
   }
 }
 
-#define CNN_JAX_TILES(wide)                                                                       \
-  {                                                                                               \
-    sum_tile<1, wide>, sum_tile<2, wide>, sum_tile<3, wide>, sum_tile<4, wide>,                   \
-        sum_tile<5, wide>, sum_tile<6, wide>, sum_tile<7, wide>, sum_tile<8, wide>,               \
-        sum_tile<9, wide>, sum_tile<10, wide>, sum_tile<11, wide>, sum_tile<12, wide>,            \
-        sum_tile<13, wide>, sum_tile<14, wide>                                                    \
-  }
-constexpr Tile kTiles[kVectors][kMostRows] = {CNN_JAX_TILES(1), CNN_JAX_TILES(2)};
-#undef CNN_JAX_TILES
+using TileOfRows = std::array<Tile, kMostRows>;
+
+template <int kWide, bool kPartly, int... kBefore>
+constexpr TileOfRows tiles_of(std::integer_sequence<int, kBefore...>) {
+  return {sum_tile<kBefore + 1, kWide, kPartly>...};
+}
+
+using Rows = std::make_integer_sequence<int, kMostRows>;
+constexpr TileOfRows kTiles[kVectors] = {tiles_of<1, false>(Rows{}), tiles_of<2, false>(Rows{})};
+constexpr TileOfRows kPartlyFilled = tiles_of<1, true>(Rows{});
 
 // The tiles are about alike, so that none is so low that its sums wait for one another.
 void sum(const OuterProducts& p, Ahead* first, Ahead* second) {
   const int64_t tiles = (p.rows + kMostRows - 1) / kMostRows;
   int64_t wide = kVectors;
   for (int64_t column = 0; column < p.columns; column += wide * kColumns) {
-    if (p.columns - column < wide * kColumns) wide = 1;
+    const int64_t left = p.columns - column;
+    if (left < wide * kColumns) wide = 1;
+    const TileOfRows& tile_of = left < kColumns ? kPartlyFilled : kTiles[wide - 1];
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t row = tile * p.rows / tiles, end = (tile + 1) * p.rows / tiles;
-      kTiles[wide - 1][end - row - 1](p, row, column, first->begin < first->end ? first : second);
+      tile_of[end - row - 1](p, row, column, first->begin < first->end ? first : second);
     }
   }
 }

@@ -36,7 +36,7 @@ struct OuterProductLoops {
   void (*add)(float* total, const float* added, int64_t count);
 };
 
-// Columns come in multiples of this.
+// Columns are multiplied so many at a time.
 constexpr int64_t kColumns = 16;
 
 // Null on other processors.
