@@ -28,6 +28,8 @@ _WIDE_GRADIENT, _WIDE_DILATED_GRADIENT = 192, 32
 _LARGE_STRIDE_OF_GROUPS = 3
 # Of more inputs than these it is as fast only where outputs are some two to four vectors.
 _MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
+# Of a gradient with a single output, and a small window.
+_MANY_INPUTS_OF_ONE, _SMALL_WINDOW, _WORK_OF_ONE = 128, 9, 1_000_000
 # So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
@@ -48,7 +50,7 @@ def wins(convolution: Convolution) -> bool:
         return False
     few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_BY_SQUARE * outputs**2)
     if few and not single and _has_many_products(c):
-        return True
+        return not _is_one_sum(c)
     if strided and c.kind is Kind.FORWARD:
         least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
         return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
@@ -68,12 +70,23 @@ def _strided_gradient_wins(convolution: Convolution) -> bool:
         return inputs >= _FEWEST_INPUTS_OF_GRADIENT
     if max(c.rhs_dilation) > 1:
         return outputs >= _WIDE_DILATED_GRADIENT
+    short = c.input[-1] <= _SHORT_GRADIENT_ROW
+    if max(c.window) == 1:
+        # XLA's product is as fast for few outputs, if there is much work.
+        few = outputs < _VECTOR and c.flops // 2 < _LEAST_WORK
+        least = _MANY_INPUTS_OF_ONE if outputs == 1 else _MANY_INPUTS_OF_GRADIENT + 1
+        many = outputs > _MORE_OUTPUTS or (outputs >= 2 * _VECTOR and short)
+        return many or (few and inputs >= least)
     if inputs > _MANY_INPUTS_OF_GRADIENT:
-        single = max(c.window) == 1
-        few = 1 < outputs < _VECTOR if single else outputs <= _FEWER_OUTPUTS
-        return few or outputs > _MORE_OUTPUTS
-    short = c.input[-1] <= _SHORT_GRADIENT_ROW and max(c.window) > 1
+        return outputs <= _FEWER_OUTPUTS or outputs > _MORE_OUTPUTS
     return inputs >= _FEWEST_INPUTS_OF_GRADIENT and outputs > _VECTOR and short
+
+
+def _is_one_sum(c: Convolution) -> bool:
+    """Whether XLA's product with the whole window, added up where its columns meet, is faster."""
+    one = c.out_channels == 1 and c.feature_groups == 1 and c.in_channels >= _MANY_INPUTS_OF_ONE
+    small = c.rank > 1 and math.prod(c.window) <= _SMALL_WINDOW
+    return one and small and max(c.lhs_dilation) > 1 and c.flops // 2 >= _WORK_OF_ONE
 
 
 def helps(convolution: Convolution) -> bool:

@@ -2,9 +2,9 @@
 
 The channels of neighbouring pixels lie next to each other, so that a window's row is one vector, of
 its width times the channels. oneDNN's vectors are of outputs, and all but empty where these are
-few. Where inputs are few, vectors are of outputs here as well; in volumes oneDNN has only slow
-kernels for them. Of a gradient with a stride the rows of what is given are multiplied by the
-kernel's, and the products added up where they meet.
+few. Where inputs are few, vectors are of outputs here as well; oneDNN has only slow kernels for
+them in volumes, and for hundreds of outputs. Of a gradient with a stride the rows of what is given
+are multiplied by the kernel's, and the products added up where they meet.
 """
 
 import math
@@ -28,7 +28,14 @@ _SMALL_STRIDE = 2
 # Of a gradient with a stride: so few outputs, so many inputs that make them, and so long rows of
 # what is given.
 _OUTPUTS_OF_INPUTS = ((4, 8), (8, 16), (12, 32))
-_SHORTEST_GIVEN, _SHORTEST_GIVEN_OF_VOLUME = 5, 4
+_SHORTEST_GIVEN = 3
+# A single output, and few elements in a window's row, leave vectors all but empty, which so many
+# inputs show.
+_FEW_ELEMENTS, _MANY_GIVEN = 5, 128
+# And of a window of one element.
+_SOME_OUTPUTS_OF_SINGLE, _MOST_OUTPUTS_OF_SINGLE, _FEWEST_INPUTS_OF_SINGLE = 3, 8, 64
+# oneDNN writes a block of outputs after the other, far from each other where there are so many.
+_MANY_OUTPUTS, _MOST_PRODUCTS = 256, 64
 
 
 def wins(convolution: Convolution) -> bool:
@@ -38,13 +45,13 @@ def wins(convolution: Convolution) -> bool:
         return False
     if not 1 <= c.rank <= 3 or max(c.feature_groups, c.batch_groups) > 1:
         return False
-    if math.prod(c.window) == 1:
-        return False
     if max(c.lhs_dilation) > 1:
         return _strided_gradient_wins(c)
+    if math.prod(c.window) == 1:
+        return False
     if c.rhs_dilation[-1] > 1 or _is_for_matrices(c):
         return False
-    return _has_few_outputs(c) or _has_few_inputs_of_volumes(c)
+    return _has_few_outputs(c) or _has_few_inputs_of_volumes(c) or _has_few_of_many(c)
 
 
 def _is_for_matrices(c: Convolution) -> bool:
@@ -67,9 +74,18 @@ def _has_few_inputs_of_volumes(c: Convolution) -> bool:
     return overlapping and c.out_channels >= _SOME_OUTPUTS
 
 
+def _has_few_of_many(c: Convolution) -> bool:
+    few = c.in_channels * math.prod(c.window) <= _MOST_PRODUCTS
+    return c.dtype == "float32" and few and c.out_channels >= _MANY_OUTPUTS
+
+
 def _strided_gradient_wins(c: Convolution) -> bool:
     if c.dtype != "float32" or max(c.stride) > 1:
         return False
-    shortest = _SHORTEST_GIVEN_OF_VOLUME if c.rank == 3 else _SHORTEST_GIVEN
+    if math.prod(c.window) == 1:
+        some = _SOME_OUTPUTS_OF_SINGLE <= c.out_channels <= _MOST_OUTPUTS_OF_SINGLE
+        return some and c.in_channels >= _FEWEST_INPUTS_OF_SINGLE
+    if c.out_channels == 1 and c.window[-1] <= _FEW_ELEMENTS and c.in_channels >= _MANY_GIVEN:
+        return False
     few = any(c.out_channels <= out and c.in_channels >= given for out, given in _OUTPUTS_OF_INPUTS)
-    return few and c.input[-1] >= shortest
+    return few and c.input[-1] >= _SHORTEST_GIVEN

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
-# In bfloat16 the output's channels fill whole vectors. In float32 oneDNN is faster where they don't,
+# In bfloat16 the output's channels fill whole vectors. In float32 oneDNN is faster where they don't
 # but for its general kernel.
 _VECTOR = 16
 # Without a stride planar rows are faster.

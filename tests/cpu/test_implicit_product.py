@@ -59,6 +59,8 @@ def test_layers_with_a_stride_or_short_rows_or_few_outputs_are_computed_by_it():
 def test_strided_gradients_of_many_channels_are_computed_by_it():
     assert kernels_of((60, 60), (256, 1), stride=2)[1] == MINE
     assert kernels_of((60, 60), (256, 8), window=1, stride=2)[1] == MINE
+    assert kernels_of((14, 14), (32, 64), window=1, stride=2)[1] == MINE
+    assert kernels_of((60, 60), (32, 64), window=1, stride=2)[1] != MINE
     assert kernels_of((60, 60), (64, 8), stride=2, dilation=2)[1] == MINE
     assert kernels_of((60, 60), (96, 96), stride=2)[1] == MINE
     assert kernels_of((60, 60), (32, 96), stride=2)[1] == "oneDNN"

@@ -64,6 +64,14 @@ def test_so_are_strided_gradients_of_few_inputs():
     assert kernels_of((300,), (8, 16), stride=3)[1] == MINE
     assert kernels_of((8, 8, 8), (4, 8), padding=1, stride=2)[1] == MINE
     assert kernels_of((32, 32), (3, 64), 4, stride=2, dilation=2)[1] == MINE
+    assert kernels_of((16, 14), (8, 64), window=1, stride=2)[1] == MINE
+
+
+def test_so_are_layers_with_few_inputs_of_hundreds_of_outputs():
+    assert kernels_of((32, 32), (3, 256), stride=2)[0] == MINE
+    assert kernels_of((32, 32), (3, 128), stride=2)[0] != MINE
+    assert kernels_of((32, 32), (3, 256), window=5, stride=2)[0] != MINE
+    assert kernels_of((32, 32), (3, 256), stride=2, dtype="bfloat16")[0] != MINE
 
 
 def test_others_are_not():
@@ -75,6 +83,9 @@ def test_others_are_not():
     assert MINE not in kernels_of((30, 30), (32, 3), window=1)
     assert MINE not in kernels_of((30, 30), (32, 3), dilation=2)
     assert MINE not in kernels_of((30, 30), (16, 32), stride=2)
+    assert MINE not in kernels_of((30, 30), (1, 128), stride=2)
+    assert MINE not in kernels_of((30, 30), (2, 64), window=1, stride=2)
+    assert MINE not in kernels_of((5, 5), (3, 64), stride=2)
     assert MINE not in kernels_of((30, 30), (32, 3), dtype="float16")
     assert MINE not in kernels_of((30, 30), (32, 8), dtype="bfloat16")
 

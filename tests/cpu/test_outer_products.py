@@ -187,8 +187,11 @@ def test_with_matrix_units_layers_with_a_stride_or_enough_inputs_and_few_gaps_ar
     assert kernel(stride=1, window=7, size=8, padding=0) != mine
 
 
+WHOLE_VECTORS = st.integers(1, 5).map(lambda vectors: 16 * vectors)
+
+
 @st.composite
-def layers(draw, outputs=st.integers(1, 5).map(lambda vectors: 16 * vectors)) -> Layer:
+def layers(draw, outputs=WHOLE_VECTORS) -> Layer:
     rank = draw(st.integers(1, 3))
 
     def sizes(*choices: int) -> tuple[int, ...]:

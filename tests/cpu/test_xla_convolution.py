@@ -267,6 +267,7 @@ FASTER = [
     ((4, 44, 1, 24), (3, 3, 24, 24), 1, 1, "forward", False, True),
     ((8, 12, 12, 12, 64), (1, 1, 1, 64, 64), 1, 2, "input gradient", False, True),
     ((8, 42, 42, 64), (1, 1, 64, 64), 1, 2, "input gradient", False, False),
+    ((32, 78, 12, 17), (1, 1, 17, 8), 1, 2, "input gradient", False, True),
     ((8, 42, 42, 64), (1, 1, 64, 64), 1, 2, "input gradient", True, True),
     ((64, 26, 61, 1), (5, 5, 1, 24), 1, 3, "input gradient", False, False),
     ((64, 26, 61, 1), (5, 5, 1, 24), 1, 2, "input gradient", False, True),

@@ -54,22 +54,24 @@ class StridedGradient {
   // Of the kernel as it is packed, and before.
   int64_t size() const { return kernel_.size() + c_.weights_size(); }
 
-  // Returns where the packed kernel stands.
-  const float* pack(const float* weights, float* space) const {
+  int64_t kernel_rows() const { return matrices_.groups; }
+
+  // Where the packed kernel stands.
+  float* packed(float* space) const { return space + c_.weights_size(); }
+
+  // Packs a row of the kernel.
+  void pack(const float* weights, int64_t row, float* space) const {
     const KernelMatrices as_given = kernel_matrices(c_);
-    float* const packed = space + c_.weights_size();
-    float* to = space;
-    for (int64_t row = 0; row < matrices_.groups; ++row) {
-      for (int64_t i = 0; i < as_given.length; ++i) {
-        for (int64_t element = 0; element < s_.window[2]; ++element) {
-          const float* const from = weights + s_.weight(row * s_.window[2] + element) +
-                                    i * as_given.length_stride;
-          for (int64_t j = 0; j < channels(); ++j) *to++ = from[j * as_given.column_stride];
+    float* to = space + row * matrices_.group_stride;
+    for (int64_t element = 0; element < s_.window[2]; ++element) {
+      const float* from = weights + s_.weight(row * s_.window[2] + element);
+      for (int64_t j = 0; j < channels(); ++j, ++to, from += as_given.column_stride) {
+        for (int64_t i = 0; i < as_given.length; ++i) {
+          to[i * matrices_.length_stride] = from[i * as_given.length_stride];
         }
       }
     }
-    for (int64_t row = 0; row < matrices_.groups; ++row) kernel_.pack(space, row, packed);
-    return packed;
+    kernel_.pack(space, row, packed(space));
   }
 
   void run(int64_t piece, const float* given, const float* packed, float* result) const {
@@ -176,11 +178,13 @@ void run_strided_gradient(const Configuration& c, const Arrays& arrays, const Fo
                           const Finishing& finish) {
   const StridedGradient gradient(c);
   const Workspace space(static_cast<size_t>(gradient.size()) * sizeof(float));
-  const float* const packed = gradient.pack(static_cast<const float*>(arrays.weights),
-                                            static_cast<float*>(space.data()));
+  float* const kernel = static_cast<float*>(space.data());
+  for_each(gradient.kernel_rows(), [&](int64_t row) {
+    gradient.pack(static_cast<const float*>(arrays.weights), row, kernel);
+  });
   for_each(gradient.pieces(), [&](int64_t piece) {
-    gradient.run(piece, static_cast<const float*>(arrays.destination), packed,
-                 static_cast<float*>(arrays.source));
+    gradient.run(piece, static_cast<const float*>(arrays.destination),
+                 gradient.packed(kernel), static_cast<float*>(arrays.source));
     if (!finish) return;
     const int64_t first = gradient.pixel(piece);
     finish(piece, first, gradient.pixel(piece + 1) - first);
