@@ -30,6 +30,8 @@ _LARGE_STRIDE_OF_GROUPS = 3
 _MANY_INPUTS_OF_GRADIENT, _FEWER_OUTPUTS, _MORE_OUTPUTS = 64, 17, 64
 # Of a gradient with a single output, and a small window.
 _MANY_INPUTS_OF_ONE, _SMALL_WINDOW, _WORK_OF_ONE = 128, 9, 1_000_000
+# As in native/implicit_product.cpp, which packs each block of columns only when it is multiplied.
+_FEW_POSITIONS, _LARGE_KERNEL, _ONE_BLOCK = 256, 65_536, 64
 # So much work is too little for oneDNN's threads, which sleep, and enough for XLA's.
 _LEAST_WORK, _MOST_WORK = 2_000_000, 20_000_000
 # Instead of a slow kernel it may have few of one kind of channels.
@@ -51,6 +53,8 @@ def wins(convolution: Convolution) -> bool:
     few = outputs <= _FEW_OUTPUTS and inputs >= max(_VECTOR, _INPUTS_BY_SQUARE * outputs**2)
     if few and not single and _has_many_products(c):
         return not _is_one_sum(c)
+    if not single and _has_few_positions(c):
+        return True
     if strided and c.kind is Kind.FORWARD:
         least = _FEWEST_INPUTS if outputs > _VECTOR else _MANY_INPUTS
         return inputs >= least and c.output[-1] <= _SHORT_STRIDED_ROW
@@ -75,11 +79,20 @@ def _strided_gradient_wins(convolution: Convolution) -> bool:
         # XLA's product is as fast for few outputs, if there is much work.
         few = outputs < _VECTOR and c.flops // 2 < _LEAST_WORK
         least = _MANY_INPUTS_OF_ONE if outputs == 1 else _MANY_INPUTS_OF_GRADIENT + 1
-        many = outputs > _MORE_OUTPUTS or (outputs >= 2 * _VECTOR and short)
+        repaid = short or (c.rank > 1 and inputs >= _MANY_INPUTS_OF_GRADIENT)
+        many = outputs > _MORE_OUTPUTS or (outputs >= 2 * _VECTOR and repaid)
         return many or (few and inputs >= least)
     if inputs > _MANY_INPUTS_OF_GRADIENT:
         return outputs <= _FEWER_OUTPUTS or outputs > _MORE_OUTPUTS
     return inputs >= _FEWEST_INPUTS_OF_GRADIENT and outputs > _VECTOR and short
+
+
+def _has_few_positions(c: Convolution) -> bool:
+    """Whether the kernel, which oneDNN first copies, is large beside what it is multiplied by."""
+    positions, outputs = c.batch * math.prod(c.output), c.out_channels
+    large = c.in_channels * math.prod(c.window) * outputs >= _LARGE_KERNEL
+    several = outputs > _ONE_BLOCK and c.feature_groups == 1
+    return c.kind is Kind.FORWARD and positions <= _FEW_POSITIONS and large and several
 
 
 def _is_one_sum(c: Convolution) -> bool:

@@ -48,7 +48,7 @@ def wins(convolution: Convolution) -> bool:
     if max(c.lhs_dilation) > 1:
         return _strided_gradient_wins(c)
     if math.prod(c.window) == 1:
-        return False
+        return max(c.stride) > 1 and _has_few_of_many(c)
     if c.rhs_dilation[-1] > 1 or _is_for_matrices(c):
         return False
     return _has_few_outputs(c) or _has_few_inputs_of_volumes(c) or _has_few_of_many(c)

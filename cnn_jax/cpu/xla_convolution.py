@@ -84,7 +84,7 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
     if narrow.wins(c):
         return True
     if _single_product(c):
-        # oneDNN goes row by row through what a stride leaves. A volume has many rows, a picture some.
+        # oneDNN goes row by row through what a stride leaves; a volume has many.
         narrow_picture = c.rank == 2 and c.out_channels < _VECTORS
         strided = max(c.lhs_dilation) > 1 and (c.rank == 3 or narrow_picture)
         few = c.out_channels <= _FEW_OUTPUTS

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.usefixtures("avx512")
 MINE = "implicit product"
 
 
-def kernels_of(size, channels, window=3, dtype="float32", installed=None, **keywords):
+def kernels_of(size, channels, window=3, dtype="float32", installed=None, batch=16, **keywords):
     rank, (inputs, outputs) = len(size), channels
-    x = jax.ShapeDtypeStruct((16, *size, inputs), dtype)
+    x = jax.ShapeDtypeStruct((batch, *size, inputs), dtype)
     inputs //= keywords.get("groups", 1)
     kernel = jax.ShapeDtypeStruct((*(window,) * rank, inputs, outputs), dtype)
 
@@ -60,12 +60,21 @@ def test_strided_gradients_of_many_channels_are_computed_by_it():
     assert kernels_of((60, 60), (256, 1), stride=2)[1] == MINE
     assert kernels_of((60, 60), (256, 8), window=1, stride=2)[1] == MINE
     assert kernels_of((14, 14), (32, 64), window=1, stride=2)[1] == MINE
-    assert kernels_of((60, 60), (32, 64), window=1, stride=2)[1] != MINE
+    assert kernels_of((60, 60), (32, 32), window=1, stride=2)[1] != MINE
     assert kernels_of((60, 60), (64, 8), stride=2, dilation=2)[1] == MINE
     assert kernels_of((60, 60), (96, 96), stride=2)[1] == MINE
     assert kernels_of((60, 60), (32, 96), stride=2)[1] == "oneDNN"
     assert kernels_of((60,), (32, 32), stride=3, groups=4)[1] == MINE
     assert kernels_of((60,), (32, 32), stride=2, groups=4)[1] == "oneDNN"
+
+
+def test_layers_with_few_positions_beside_their_kernel_are_computed_by_it():
+    assert kernels_of((9, 9), (128, 96), batch=1, padding=1)[0] == MINE
+    assert kernels_of((9, 9), (128, 512), batch=1, stride=2)[0] == MINE
+    assert kernels_of((5, 5, 5), (128, 96), batch=1, padding=1)[0] == MINE
+    assert kernels_of((9, 9), (512, 48), 5, batch=1, padding=1)[0] != MINE
+    assert kernels_of((9, 9), (512, 96), 1, batch=1)[0] != MINE
+    assert kernels_of((40, 40), (128, 96), batch=1, padding=1)[0] != MINE
 
 
 def test_small_layers_are_computed_by_it():

@@ -69,6 +69,7 @@ def test_so_are_strided_gradients_of_few_inputs():
 
 def test_so_are_layers_with_few_inputs_of_hundreds_of_outputs():
     assert kernels_of((32, 32), (3, 256), stride=2)[0] == MINE
+    assert kernels_of((16, 16, 8), (1, 512), window=1, stride=2)[0] == MINE
     assert kernels_of((32, 32), (3, 128), stride=2)[0] != MINE
     assert kernels_of((32, 32), (3, 256), window=5, stride=2)[0] != MINE
     assert kernels_of((32, 32), (3, 256), stride=2, dtype="bfloat16")[0] != MINE

@@ -16,6 +16,7 @@ constexpr int64_t kInCache = 128 << 10;       // numbers of the kernel that are 
 constexpr int64_t kMostPositions = 240;       // of a piece of work
 constexpr int64_t kPieces = 8;                // at least, if they can be had
 constexpr int64_t kMostParts = 64;            // beyond, the work is not in the products
+constexpr int64_t kFewPositions = 256, kLargeKernel = 64 << 10;  // measured
 
 // Positions [begin, end) of a part.
 struct Piece {
@@ -40,6 +41,14 @@ std::vector<Piece> pieces_of(const std::vector<Part>& parts, int64_t groups, int
     }
   }
   return pieces;
+}
+
+// Whether the kernel is packed piece by piece, as it is multiplied: where positions are few, it would
+// take as long to write it to memory, and read it again, as to multiply it.
+bool is_packed_late(const std::vector<Part>& parts, const PackedKernel& kernel) {
+  int64_t positions = 0;
+  for (const Part& part : parts) positions += part.positions;
+  return positions <= kFewPositions && kernel.size() >= kLargeKernel && kernel.blocks() > 1;
 }
 
 class ImplicitProduct {
@@ -72,24 +81,57 @@ class ImplicitProduct {
           tile.find(turn * elements / turns, (turn + 1) * elements / turns);
           if (turn > 0 && tile.count() == 0) continue;
           const int64_t past = std::min(kernel_.blocks(), first + wide);
-          multiply(tile, piece.group, first, past, packed, turn == 0, matrices);
+          for (int64_t number = first; number < past; ++number) {
+            multiply(tile, number, turn == 0, matrices, [&](int64_t element) {
+              return packed + kernel_.place(piece.group, number, element);
+            });
+          }
+        }
+      }
+    }
+  }
+
+  // All positions, and a block of columns, whose matrices are packed when they are wanted.
+  void run_block(const std::vector<Part>& parts, int64_t group, int64_t block, const float* given,
+                 const float* weights, float* result) const {
+    const int64_t size = kernel_.size(block), deep = std::max<int64_t>(1, kInCache / size);
+    const int64_t of_window = kernel_.matrices() / correlation_.groups;
+    const Workspace space(static_cast<size_t>(std::min(deep, of_window) * size) * sizeof(float));
+    std::vector<const float*> packed(static_cast<size_t>(of_window)), matrices;
+    for (const Part& part : parts) {
+      const auto elements = static_cast<int64_t>(part.elements.size());
+      const int64_t turns = std::max<int64_t>(1, divided_up(elements, deep));
+      const int64_t tiles = divided_up(part.positions, loops_.most_rows(kernel_.wide(block)));
+      TileRows tile(correlation_, loops_, nothing_.data(), divided_up(elements, turns));
+      for (int64_t turn = 0; turn < turns; ++turn) {
+        const int64_t first = turn * elements / turns, last = (turn + 1) * elements / turns;
+        float* to = static_cast<float*>(space.data());
+        for (int64_t i = first; i < last; ++i, to += size) {
+          const int64_t element = part.elements[i];
+          kernel_.pack_block(weights, group * of_window + element, block, to);
+          packed[element] = to;
+        }
+        for (int64_t i = 0; i < tiles; ++i) {
+          tile.move_to(part, group, i * part.positions / tiles, (i + 1) * part.positions / tiles,
+                       given, result);
+          tile.find(first, last);
+          if (turn > 0 && tile.count() == 0) continue;
+          multiply(tile, block, turn == 0, matrices, [&](int64_t at) { return packed[at]; });
         }
       }
     }
   }
 
  private:
-  void multiply(const TileRows& tile, int64_t group, int64_t first, int64_t past,
-                const float* packed, bool fresh, std::vector<const float*>& matrices) const {
-    for (int64_t block = first; block < past; ++block) {
-      matrices.clear();
-      for (int64_t i = 0; i < tile.count(); ++i) {
-        matrices.push_back(packed + kernel_.place(group, block, tile.elements()[i]));
-      }
-      loops_.product(kernel_.along, tile.size(), kernel_.wide(block))(
-          {tile.rows(), matrices.data(), static_cast<int64_t>(matrices.size()), correlation_.length,
-           tile.results(), kernel_.first_column(block), kernel_.columns(block), fresh});
-    }
+  // `packed` is where an element's matrix stands.
+  template <typename Packed>
+  void multiply(const TileRows& tile, int64_t block, bool fresh,
+                std::vector<const float*>& matrices, const Packed& packed) const {
+    matrices.clear();
+    for (int64_t i = 0; i < tile.count(); ++i) matrices.push_back(packed(tile.elements()[i]));
+    loops_.product(kernel_.along, tile.size(), kernel_.wide(block))(
+        {tile.rows(), matrices.data(), static_cast<int64_t>(matrices.size()), correlation_.length,
+         tile.results(), kernel_.first_column(block), kernel_.columns(block), fresh});
   }
 
   const Correlation& correlation_;
@@ -118,7 +160,9 @@ int64_t implicit_product_pieces(const Configuration& c) {
   const Correlation correlation(c);
   const PackedKernel kernel(kernel_matrices(c));
   const int64_t rows = row_product_loops()->most_rows(kernel.widest());
-  return static_cast<int64_t>(pieces_of(parts_of(correlation), c.groups, rows).size());
+  const std::vector<Part> parts = parts_of(correlation);
+  if (is_packed_late(parts, kernel)) return 1;
+  return static_cast<int64_t>(pieces_of(parts, c.groups, rows).size());
 }
 
 void run_implicit_product(const Configuration& c, const Arrays& arrays, const ForEach& for_each,
@@ -129,16 +173,23 @@ void run_implicit_product(const Configuration& c, const Arrays& arrays, const Fo
   const PackedKernel kernel(kernel_matrices(c));
   const ImplicitProduct product(correlation, kernel, loops);
   const std::vector<Part> parts = parts_of(correlation);
-  const std::vector<Piece> pieces =
-      pieces_of(parts, correlation.groups, loops.most_rows(kernel.widest()));
-  const Workspace space(static_cast<size_t>(kernel.size()) * sizeof(float));
-  float* const packed = static_cast<float*>(space.data());
-
   const ForEach each = shared_out(c.vector_work(), for_each);
   const bool forward = c.kind == Kind::kForward;
   const float* const weights = static_cast<const float*>(arrays.weights);
   const float* const given = static_cast<float*>(forward ? arrays.source : arrays.destination);
   float* const result = static_cast<float*>(forward ? arrays.destination : arrays.source);
+  if (is_packed_late(parts, kernel)) {
+    each(correlation.groups * kernel.blocks(), [&](int64_t number) {
+      const int64_t group = number / kernel.blocks(), block = number % kernel.blocks();
+      product.run_block(parts, group, block, given, weights, result);
+    });
+    if (finish) finish(0, 0, parts.front().positions);
+    return;
+  }
+  const std::vector<Piece> pieces =
+      pieces_of(parts, correlation.groups, loops.most_rows(kernel.widest()));
+  const Workspace space(static_cast<size_t>(kernel.size()) * sizeof(float));
+  float* const packed = static_cast<float*>(space.data());
   each(kernel.matrices(), [&](int64_t number) { kernel.pack(weights, number, packed); });
   each(static_cast<int64_t>(pieces.size()), [&](int64_t number) {
     const Piece& piece = pieces[number];

@@ -52,22 +52,23 @@ int64_t PackedKernel::place(int64_t group, int64_t block, int64_t element) const
 
 void PackedKernel::pack(const float* kernel, int64_t matrix, float* packed) const {
   const int64_t element = matrix % kernel_.elements(), group = matrix / kernel_.elements();
+  for (int64_t block = 0; block < blocks_; ++block) {
+    pack_block(kernel, matrix, block, packed + place(group, block, element));
+  }
+}
+
+void PackedKernel::pack_block(const float* kernel, int64_t matrix, int64_t block, float* to) const {
+  const int64_t element = matrix % kernel_.elements(), group = matrix / kernel_.elements();
   const int64_t* const window = kernel_.window;
   const int64_t* const strides = kernel_.window_strides;
   const float* const from = kernel + group * kernel_.group_stride +
                             element / (window[1] * window[2]) * strides[0] +
                             element / window[2] % window[1] * strides[1] +
-                            element % window[2] * strides[2];
-  for (int64_t block = 0; block < blocks_; ++block) {
-    float* const to = packed + place(group, block, element);
-    const float* const first = from + first_column(block) * kernel_.column_stride;
-    if (along == Along::kRow) {
-      copy_columns(first, block, to);
-      continue;
-    }
-    for (int64_t begin = 0; begin < kernel_.length; begin += kTurned) {
-      copy_rows(first, begin, std::min(kernel_.length, begin + kTurned), block, to);
-    }
+                            element % window[2] * strides[2] +
+                            first_column(block) * kernel_.column_stride;
+  if (along == Along::kRow) return copy_columns(from, block, to);
+  for (int64_t begin = 0; begin < kernel_.length; begin += kTurned) {
+    copy_rows(from, begin, std::min(kernel_.length, begin + kTurned), block, to);
   }
 }
 

@@ -36,7 +36,7 @@ class PackedKernel {
   int64_t first_column(int64_t block) const { return starts_[block] * unit_; }
   int wide(int64_t block) const { return static_cast<int>(starts_[block + 1] - starts_[block]); }
   int widest() const { return wide(blocks_ - 1); }
-  int64_t widest_matrix() const { return widest() * unit_ * padded_; }
+  int64_t widest_matrix() const { return size(blocks_ - 1); }
 
   // Those of a block without what fills its last vector.
   int64_t columns(int64_t block) const {
@@ -46,8 +46,14 @@ class PackedKernel {
   // Where the block of a matrix stands.
   int64_t place(int64_t group, int64_t block, int64_t element) const;
 
+  // Numbers of a matrix's block.
+  int64_t size(int64_t block) const { return wide(block) * unit_ * padded_; }
+
   // Packs one of the matrices.
   void pack(const float* kernel, int64_t matrix, float* packed) const;
+
+  // Packs a block of one, to where it shall stand.
+  void pack_block(const float* kernel, int64_t matrix, int64_t block, float* to) const;
 
   const Along along;
 
