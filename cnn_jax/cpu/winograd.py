@@ -10,6 +10,7 @@ Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVP
 import math
 from typing import NamedTuple
 
+from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 _WINDOW = (3, 3)
@@ -18,6 +19,9 @@ _TILE = 2
 # Measured: with fewer channels the sums cost more than the products saved, with fewer tiles the
 # kernel's transform does.
 _FEWEST_CHANNELS = 64
+# Processors with matrix units compute half as much with their vectors in the time, but move numbers
+# as fast.
+_FEWEST_CHANNELS_BESIDE_MATRICES, _FEWEST_CHANNELS_OF_KERNEL_BESIDE_MATRICES = 24, 40
 _FEWEST_TILES = 192
 _LEAST_FILLED = 0.8
 # Of volumes, whose sums serve as many products as the window is deep.
@@ -71,9 +75,17 @@ def _layer(c: Convolution) -> _Layer | None:
     return _Layer(batch, min(channels, c.out_channels), window, result, gradient)
 
 
+def _fewest_channels(layer: _Layer) -> int:
+    if not native_library.has_matrix_units():
+        return _FEWEST_CHANNELS
+    if layer.gradient:
+        return _FEWEST_CHANNELS_OF_KERNEL_BESIDE_MATRICES
+    return _FEWEST_CHANNELS_BESIDE_MATRICES
+
+
 def _wide_enough(layer: _Layer) -> bool:
     return (
-        layer.fewest_channels >= _FEWEST_CHANNELS
+        layer.fewest_channels >= _fewest_channels(layer)
         and layer.tiles() >= _FEWEST_TILES
         and layer.filled() >= _LEAST_FILLED
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from cnn_jax import cpu
-from cnn_jax.cpu import fused_convolution, winograd
+from cnn_jax.cpu import fused_convolution, native_library, winograd
 
 
 def layer(x, kernel, padding=((1, 1), (1, 1)), pictures="NHWC", window="HWIO"):
@@ -34,17 +34,22 @@ def kernels_of(size=8, channels=64, batch=64, dtype="float32", **installed):
     return [row.kernel for row in rows]
 
 
+def take_all(patch: pytest.MonkeyPatch) -> None:
+    """Have every convolution that the method can compute computed by it."""
+    patch.setattr(winograd, "_fewest_channels", lambda layer: 0)
+    patch.setattr(winograd, "_FEWEST_TILES", 0)
+    patch.setattr(winograd, "_LEAST_FILLED", 0)
+
+
 @pytest.fixture
 def however_small(native, monkeypatch):
-    """Every convolution that the method can compute is computed by it."""
-    monkeypatch.setattr(winograd, "_FEWEST_CHANNELS", 1)
-    monkeypatch.setattr(winograd, "_FEWEST_TILES", 1)
-    monkeypatch.setattr(winograd, "_LEAST_FILLED", 0)
+    take_all(monkeypatch)
     with cpu.installed(kernels=["winograd"], strict=True):
         yield
 
 
-def test_wide_layers_are_computed_by_it(native):
+def test_wide_layers_are_computed_by_it(native, monkeypatch):
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: False)
     assert kernels_of() == ["Winograd"] * 3
     assert kernels_of(channels=48) == ["oneDNN"] * 3
     # Implicit products take some of these.
@@ -53,6 +58,13 @@ def test_wide_layers_are_computed_by_it(native):
     assert kernels_of(size=3, kernels=others) == ["oneDNN"] * 3
     assert "Winograd" not in kernels_of(dtype="bfloat16")
     assert kernels_of(kernels=["onednn", "xla"]) == ["oneDNN"] * 3
+
+
+def test_beside_matrix_units_narrower_ones_are_too(native, monkeypatch):
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: True)
+    assert kernels_of(size=16, channels=40) == ["Winograd"] * 3
+    assert kernels_of(size=16, channels=24) == ["Winograd", "Winograd", "oneDNN"]
+    assert "Winograd" not in kernels_of(size=16, channels=20)
 
 
 @settings(max_examples=25)
@@ -90,8 +102,7 @@ def test_it_is_as_exact_as_a_direct_sum(batch, size, channels, padding, layout, 
         exact = compute("float64")
         direct = compute("float32")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_FEWEST_CHANNELS", "_FEWEST_TILES", "_LEAST_FILLED"):
-            patch.setattr(winograd, name, 0)
+        take_all(patch)
         # Where an element of the kernel meets padding alone, XLA's own rule stays.
         with cpu.installed(kernels=["winograd"]):
             mine = compute("float32")
@@ -164,8 +175,7 @@ def test_a_bias_and_a_relu_go_into_it(batch, size, channels, layout, seed):
     ]
     compute = functools.partial(gradients, pictures=layout[0], window=layout[1])
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("_FEWEST_CHANNELS", "_FEWEST_TILES", "_LEAST_FILLED"):
-            patch.setattr(winograd, name, 0)
+        take_all(patch)
         patch.setattr(fused_convolution, "_FEWEST_ELEMENTS", 1)
         with cpu.installed(kernels=["winograd"]):
             expected = jax.jit(compute)(arrays)
