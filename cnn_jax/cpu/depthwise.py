@@ -14,6 +14,8 @@ from cnn_jax.cpu.convolution import Convolution, Kind
 _FEWEST_CHANNELS = 5
 # oneDNN's kernels work along a row.
 _SHORT_ROW = 5
+# In bfloat16, measured beside matrix units alone.
+_SHORT_ROW_OF_GRADIENT = 14
 # For larger ones, and with a dilation, oneDNN's kernel gradients take each channel for a group.
 _LARGEST_WINDOW = 3
 _WHOLE_VECTORS = 16
@@ -33,6 +35,10 @@ def wins(convolution: Convolution) -> bool:
         return True
     if max(c.lhs_dilation) > 1:
         return c.dtype == "bfloat16" or max(c.rhs_dilation) > 1
+    if c.dtype == "bfloat16" and native_library.has_matrix_units():
+        larger = max(c.window) > _LARGEST_WINDOW or c.kind is Kind.INPUT_GRADIENT
+        if larger and c.output[-1] <= _SHORT_ROW_OF_GRADIENT and max(c.stride) == 1:
+            return True
     dilated_gradient = c.kind is Kind.INPUT_GRADIENT and max(c.rhs_dilation) > 1
     return dilated_gradient or c.output[-1] <= _SHORT_ROW
 

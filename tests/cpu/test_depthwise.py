@@ -64,6 +64,15 @@ def test_so_are_those_whose_result_is_large(monkeypatch):
     assert MINE not in kernels_of((170, 170), 64, padding=1, dtype="bfloat16")
 
 
+def test_beside_matrix_units_so_are_short_rows_in_bfloat16(monkeypatch):
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: True)
+    half = functools.partial(kernels_of, (30, 14), 32, dtype="bfloat16")
+    assert half(padding=1)[:2] == ["oneDNN", MINE]
+    assert half(window=5, padding=2)[:2] == [MINE, MINE]
+    assert half(padding=1, stride=2)[0] == "oneDNN"
+    assert kernels_of((30, 15), 32, padding=1, dtype="bfloat16")[1] == "oneDNN"
+
+
 def test_others_are_not():
     assert MINE not in kernels_of((300,), 3)
     assert MINE not in kernels_of((300,), 32, window=1)
