@@ -3,7 +3,8 @@
 No window is copied: the product takes its rows of channels from the picture where they lie, from
 positions all over it. So short rows, strides and dilations cost nothing, where oneDNN's kernels
 work along a row, and copy windows for what they have no kernel for. Where channels are few on one
-side, the vectors are along the other.
+side, the vectors are along the other. A kernel that is large beside what it is multiplied by is put
+in order only as it is multiplied, in a core's cache, where oneDNN writes it to memory first.
 """
 
 import math
