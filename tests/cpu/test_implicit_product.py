@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import cpu
-from cnn_jax.cpu import fused_convolution, implicit_product
+from cnn_jax.cpu import fused_convolution, implicit_product, native_library
 
 pytestmark = pytest.mark.usefixtures("avx512")
 
@@ -35,6 +35,12 @@ def kernels_of(size, channels, window=3, dtype="float32", installed=None, batch=
             cpu.explain(function, x, kernel).rows[-1].kernel
             for function in (functools.partial(correlate, **keywords), gradient)
         ]
+
+
+@pytest.fixture(autouse=True)
+def _without_matrix_units(monkeypatch):
+    # Winograd's method takes some of these layers beside them.
+    monkeypatch.setattr(native_library, "has_matrix_units", lambda: False)
 
 
 @pytest.fixture
