@@ -14,8 +14,8 @@ from cnn_jax.cpu.convolution import Convolution, Kind
 _FEWEST_CHANNELS = 5
 # oneDNN's kernels work along a row.
 _SHORT_ROW = 5
-# In bfloat16, measured beside matrix units alone.
-_SHORT_ROW_OF_GRADIENT = 14
+# In bfloat16, beside matrix units, where alone it was measured.
+_SHORT_ROW_BESIDE_MATRICES = 14
 # For larger ones, and with a dilation, oneDNN's kernel gradients take each channel for a group.
 _LARGEST_WINDOW = 3
 _WHOLE_VECTORS = 16
@@ -35,10 +35,8 @@ def wins(convolution: Convolution) -> bool:
         return True
     if max(c.lhs_dilation) > 1:
         return c.dtype == "bfloat16" or max(c.rhs_dilation) > 1
-    if c.dtype == "bfloat16" and native_library.has_matrix_units():
-        larger = max(c.window) > _LARGEST_WINDOW or c.kind is Kind.INPUT_GRADIENT
-        if larger and c.output[-1] <= _SHORT_ROW_OF_GRADIENT and max(c.stride) == 1:
-            return True
+    if _is_short_beside_matrices(c):
+        return True
     dilated_gradient = c.kind is Kind.INPUT_GRADIENT and max(c.rhs_dilation) > 1
     return dilated_gradient or c.output[-1] <= _SHORT_ROW
 
@@ -52,6 +50,12 @@ def _applies(c: Convolution) -> bool:
     if c.dtype not in ("float32", "bfloat16") or c.empty or not 1 <= c.rank <= 3:
         return False
     return 1 < max(c.feature_groups, c.batch_groups) == _channels(c) == c.out_channels
+
+
+def _is_short_beside_matrices(c: Convolution) -> bool:
+    larger = max(c.window) > _LARGEST_WINDOW or c.kind is Kind.INPUT_GRADIENT
+    short = c.output[-1] <= _SHORT_ROW_BESIDE_MATRICES and max(c.stride) == 1
+    return larger and short and c.dtype == "bfloat16" and native_library.has_matrix_units()
 
 
 def _has_large_result(c: Convolution) -> bool:

@@ -32,7 +32,7 @@ _SHORTEST_GIVEN = 3
 # A single output, and few elements in a window's row, leave vectors all but empty, which so many
 # inputs show.
 _FEW_ELEMENTS, _MANY_GIVEN = 5, 128
-# And of a window of one element.
+# Of a gradient with a stride under a window of one element.
 _SOME_OUTPUTS_OF_SINGLE, _MOST_OUTPUTS_OF_SINGLE, _FEWEST_INPUTS_OF_SINGLE = 3, 8, 64
 # oneDNN writes a block of outputs after the other, far from each other where there are so many.
 _MANY_OUTPUTS, _MOST_PRODUCTS = 256, 64

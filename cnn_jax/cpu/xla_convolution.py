@@ -34,8 +34,8 @@ _LEAST_COLUMNS, _MOST_COLUMNS = 16, 32
 _MOST_PRODUCTS = 300
 # Where so many inputs make one output, and outputs are this few, oneDNN's vectors are mostly empty.
 _MANY_INPUTS, _FEW_OUTPUTS = 16, 4
-# Fewer channels than two of its vectors.
-_VECTORS = 32
+# Fewer channels than these fill less than two of its vectors.
+_TWO_VECTORS = 32
 # A single output repays its product sooner than several, unless these have many times the inputs.
 _WORK_FOR_ONE, _WORK_FOR_FEW = 1_000_000, 16_000_000
 # With such a stride the terms of the sum are few, which this many inputs repay.
@@ -85,7 +85,7 @@ def beats_onednn(c: Convolution, general: bool) -> bool:
         return True
     if _single_product(c):
         # oneDNN goes row by row through what a stride leaves; a volume has many.
-        narrow_picture = c.rank == 2 and c.out_channels < _VECTORS
+        narrow_picture = c.rank == 2 and c.out_channels < _TWO_VECTORS
         strided = max(c.lhs_dilation) > 1 and (c.rank == 3 or narrow_picture)
         few = c.out_channels <= _FEW_OUTPUTS
         return general or (size(c.window) == 1 and (few or strided))
