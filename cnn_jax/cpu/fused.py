@@ -6,6 +6,7 @@ is no longer used.
 """
 
 import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -254,7 +255,7 @@ def _sum_in_memory_order(context, operand, *, axes, **params):
     shape = lowered.shape(operand)
     if math.prod(shape) < _FEWEST_SUMMED:
         return None
-    order = lowered.order_in_memory(operand)
+    order = lowered.order_in_memory(context, operand)
     if order is None or order == views.straight(len(order)):
         return None
     long = views.long_axes(shape)
@@ -262,13 +263,22 @@ def _sum_in_memory_order(context, operand, *, axes, **params):
     ranks = tuple(sorted(kept).index(number) for number in kept)
     summed = tuple(order[i] for i, axis in enumerate(long) if axis in axes)
 
-    def build(x: jax.Array) -> jax.Array:
-        x = lax.transpose(lax.reshape(x, views.squeezed(shape)), views.inverse(order))
-        total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **params))(x)
-        return views.viewed(total, ranks, context.avals_out[0].shape)
-
     operand = reordered.in_memory_order(context, operand)
-    return mlir.lower_fun(build, multiple_results=False)(context, operand)
+    (given,), (total,) = context.avals_in, context.avals_out
+    program = _program_of_sum(given, order, summed, ranks, total.shape, tuple(params.items()))
+    return private.lower_program(context, program, operand)
+
+
+@functools.lru_cache
+def _program_of_sum(given, order, summed, ranks, shape, params):
+    """Traced once for all sums alike, of which a network with normalised channels has hundreds."""
+
+    def build(x: jax.Array) -> jax.Array:
+        x = lax.transpose(lax.reshape(x, views.squeezed(given.shape)), views.inverse(order))
+        total = separately(lambda x: lax.reduce_sum_p.bind(x, axes=summed, **dict(params)))(x)
+        return views.viewed(total, ranks, shape)
+
+    return jax.make_jaxpr(build)(given)
 
 
 def _mean(context, total, divisor):

@@ -23,11 +23,13 @@ def lower(context, operands, params):
         return None
     if params["compiler_options_kvs"] or any(isinstance(s, Sharding) for s in shardings):
         return None
-    if not any(map(_lies_otherwise, operands)):
+    if not any(_lies_otherwise(context, operand) for operand in operands):
         return None
-    return mlir.lower_fun(jaxpr_as_fun(program), multiple_results=True)(context, *operands)
+    if program.consts:
+        return mlir.lower_fun(jaxpr_as_fun(program), multiple_results=True)(context, *operands)
+    return private.lower_program(context, program, *operands)
 
 
-def _lies_otherwise(value) -> bool:
-    order = lowered.order_in_memory(value)
+def _lies_otherwise(context, value) -> bool:
+    order = lowered.order_in_memory(context, value)
     return order is not None and order != views.straight(len(order))

@@ -2,19 +2,22 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 from jax.core import ShapedArray
 from jax.interpreters import mlir
 
-from cnn_jax.cpu import views
+from cnn_jax.cpu import private, views
 from cnn_jax.cpu.private import hlo, ir, is_main, is_marked_call
 
 # The types that hold every number of a type.
 _HOLDING = {"bf16": ("bf16", "f32", "f64"), "f32": ("f32", "f64")}
 # How many values are asked what they are computed from.
 _FARTHEST = 64
+# Where the orders are remembered that were found in a module, by array.
+_ORDERS = "orders in memory"
 _ONE_NUMBER = re.compile(r"dense<(-?[0-9.]+(?:[eE][-+]?[0-9]+)?)> ")
 
 
@@ -94,12 +97,24 @@ def is_argument(value) -> bool:
     return view.in_memory_order and isinstance(block, ir.Block) and is_main(block.owner)
 
 
-def order_in_memory(value) -> views.Order | None:
+def order_in_memory(context, value) -> views.Order | None:
     """How a value computed element by element is ordered: as what it is computed from in memory."""
     view = views.seen(value)
-    found: list[tuple[Any, list[views.Place]]] = [(view.array, [(axis,) for axis in view.order])]
+    known = private.notes(context).setdefault(_ORDERS, {})
+    if view.array not in known:
+        known[view.array] = _order_found(view.array, known)
+    order = known[view.array]
+    return None if order is None else tuple(order[axis] for axis in view.order)
+
+
+def _order_found(value, known: Mapping[Any, views.Order | None]) -> views.Order | None:
+    straight = views.straight(len(views.long_axes(shape(value))))
+    found: list[tuple[Any, list[views.Place]]] = [(value, [(axis,) for axis in straight])]
     for array, places in found:
-        if in_memory(array):
+        order = known.get(array)
+        if order is not None:
+            places = [(order[axis], *rest) for axis, *rest in places]
+        if order is not None or in_memory(array):
             return tuple(sorted(places).index(place) for place in places)
         operation = array.owner
         if not isinstance(operation, ir.OpView) or len(found) >= _FARTHEST:

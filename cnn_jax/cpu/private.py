@@ -99,6 +99,26 @@ def exporting(context) -> bool:
     return bool(context.module_context.lowering_parameters.for_export)
 
 
+def lower_program(context, program, *operands):
+    """The results of a traced program without constants, lowered in the place of an equation."""
+    module = context.module_context
+    if context.platforms is not None:
+        module = module.replace(platforms=context.platforms)
+    results, tokens = mlir.jaxpr_subcomp(
+        module,
+        program.jaxpr,
+        context.name_stack,
+        context.tokens_in,
+        (),
+        *operands,
+        dim_var_values=context.dim_var_values,
+        const_lowering=context.const_lowering,
+        outer_traceback=None,
+    )
+    context.set_tokens_out(tokens)
+    return results
+
+
 def attributes_of_call(call: hlo.CustomCallOp) -> dict[str, list[int]]:
     """The attributes of a lowered `jax.ffi.ffi_call` that are arrays of integers."""
     config = ir.DictAttr(call.attributes["mhlo.backend_config"])

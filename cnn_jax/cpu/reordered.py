@@ -45,7 +45,7 @@ def in_memory_order(context, value):
     """The value, as a view of an array in memory order where its own order is another one."""
     if not are_views(context) or lowered.in_memory(views.seen(value).array):
         return value
-    order = lowered.order_in_memory(value)
+    order = lowered.order_in_memory(context, value)
     if order is None:
         return value
     axes = views.axes_in_memory(lowered.shape(value), order)

@@ -95,12 +95,12 @@ def _choose(primitive, context, operands, params, kernels: tuple[str, ...], tune
             before.params,
             place,
             kernels,
-            order=lowered.order_in_memory(before.operand),
+            order=lowered.order_in_memory(context, before.operand),
         )
         if choice.build is not None:
             return choice, [before.operand], [before.aval]
     avals_in = context.avals_in
-    order = lowered.order_in_memory(operands[-1]) if primitive in POOLING else None
+    order = lowered.order_in_memory(context, operands[-1]) if primitive in POOLING else None
     choice = choose(
         primitive,
         avals_in,

@@ -6,6 +6,7 @@ import inspect
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend.core import Primitive
@@ -48,6 +49,29 @@ def test_lower_per_platform_takes_the_rules_of_a_primitive():
 
 def test_lower_fun_takes_a_function_and_multiple_results():
     assert list(inspect.signature(mlir.lower_fun).parameters) == ["fun", "multiple_results"]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_traced_program_is_lowered_in_the_place_of_an_equation(times):
+    traced = jax.make_jaxpr(lambda x, y: (jnp.sin(x) - y, 3 * y))(1.0, 1.0)
+    probe = Primitive("probe")
+    probe.multiple_results = True
+    probe.def_abstract_eval(lambda x, y: [x, y])
+
+    def lower(context, *operands):
+        return private.lower_program(context, traced, *operands)
+
+    mlir.register_lowering(probe, lower, cacheable=False)
+
+    def program(x, y):
+        for _ in range(times):
+            x, y = probe.bind(x, y)
+        return x, y
+
+    x, y = 0.5, 2.0
+    for _ in range(times):
+        x, y = np.sin(x) - y, 3 * y
+    np.testing.assert_allclose(jax.jit(program)(0.5, 2.0), (x, y), rtol=1e-6)
 
 
 def test_the_lowering_context_has_the_fields_that_are_read():
