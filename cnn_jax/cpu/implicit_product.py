@@ -9,6 +9,7 @@ in order only as it is multiplied, in a core's cache, where oneDNN writes it to 
 
 import math
 
+from cnn_jax.cpu import tile_product
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 _VECTOR = 16
@@ -44,6 +45,8 @@ _FEWEST_PRODUCTS = 48
 def wins(convolution: Convolution) -> bool:
     """Whether the method applies, and is faster than the kernels that oneDNN has of its own."""
     c = convolution
+    if c.dtype == "bfloat16":
+        return tile_product.wins(c)
     if not _applies(c):
         return False
     inputs, outputs = _in_group(c)
@@ -106,6 +109,8 @@ def _is_one_sum(c: Convolution) -> bool:
 def helps(convolution: Convolution) -> bool:
     """Whether it is faster where oneDNN has a slow kernel or none."""
     c = convolution
+    if c.dtype == "bfloat16":
+        return tile_product.helps(c)
     if not _applies(c):
         return False
     inputs, outputs = _in_group(c)

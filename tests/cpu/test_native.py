@@ -182,7 +182,7 @@ def configurations(draw, methods: Sequence[int] = METHODS) -> Configuration:
     kinds = [FORWARD, INPUT_GRADIENT, KERNEL_GRADIENT]
     if outer or implicit or narrow:
         kinds = kinds[2:] if outer else kinds[:2]
-    dtype = 0 if usual or implicit or slices else draw(st.integers(0, 1))
+    dtype = 0 if usual or slices else draw(st.integers(0, 1))
     # Only in float32 a vector may be partly filled.
     empty = draw(st.sampled_from([0, 0, 1, 12, 15])) if dtype == 0 else 0
     made = Configuration(

@@ -168,6 +168,16 @@ int64_t Configuration::copying() const {
   return kElement * batch * in_channels * product(window) * product(output);
 }
 
+bool has_channels_last(int64_t batch, int64_t channels, const std::vector<int64_t>& sizes,
+                       const std::vector<int64_t>& strides) {
+  int64_t expected = channels;
+  bool last = channels == 1 || strides[1] == 1;
+  for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis]) {
+    last &= sizes[axis] == 1 || strides[axis + 2] == expected;
+  }
+  return last && (batch == 1 || strides[0] == expected);
+}
+
 bool parse(const int64_t* numbers, size_t count, Configuration* result, std::string* why) {
   Reader reader(numbers, count);
   Configuration c{};

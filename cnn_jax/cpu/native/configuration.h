@@ -67,6 +67,10 @@ struct Configuration {
   int64_t work_by(int64_t faster) const;  // than vectors
 };
 
+// Whether a picture fills its memory image by image, and pixel by pixel, each with all its channels.
+bool has_channels_last(int64_t batch, int64_t channels, const std::vector<int64_t>& sizes,
+                       const std::vector<int64_t>& strides);
+
 // Reads a configuration. Where the numbers are not those of a convolution that is safe to hand to
 // oneDNN, returns false and says why.
 bool parse(const int64_t* numbers, size_t count, Configuration* configuration, std::string* why);

@@ -233,12 +233,10 @@ int64_t pieces_in_order(const Configuration& c) {
   const auto& strides = forward ? c.destination_strides : c.source_strides;
   // An implicit product takes group after group.
   bool ordered = (c.groups == 1 || c.method == Method::kDepthwise) && pieces >= kFewestParts;
-  int64_t expected = c.channels_of_result();
-  for (size_t axis = sizes.size(); axis-- > 0; expected *= sizes[axis]) {
-    ordered &= sizes[axis] == 1 || strides[axis + 2] == expected;
-    ordered &= forward || c.stride[axis] == 1 || c.method != Method::kImplicitProduct;
+  ordered &= has_channels_last(c.batch, c.channels_of_result(), sizes, strides);
+  if (!forward && c.method == Method::kImplicitProduct) {
+    for (int64_t stride : c.stride) ordered &= stride == 1;
   }
-  ordered &= c.batch == 1 || strides[0] == expected;
   if (!ordered) refuse("pixels are not computed one after the other");
   return pieces;
 }

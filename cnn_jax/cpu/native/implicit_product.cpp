@@ -6,6 +6,7 @@
 #include "packed_kernel.h"
 #include "primitives.h"
 #include "shared_out.h"
+#include "tile_product.h"
 #include "tile_rows.h"
 #include "workspace.h"
 
@@ -143,10 +144,9 @@ class ImplicitProduct {
 }  // namespace
 
 void refuse_implicit_product(const Configuration& c) {
+  if (c.type == Type::kBfloat16) return refuse_tile_product(c);
   if (row_product_loops() == nullptr) refuse("it is slower on this processor");
-  if (c.kind == Kind::kKernelGradient || c.type != Type::kFloat32) {
-    refuse("it is not a float32 convolution or its input gradient");
-  }
+  if (c.kind == Kind::kKernelGradient) refuse("it is a kernel gradient");
   if ((c.in_channels > 1 && c.source_strides[1] != 1) ||
       (c.out_channels > 1 && c.destination_strides[1] != 1)) {
     refuse("the channels are not the last axis");
@@ -157,6 +157,7 @@ void refuse_implicit_product(const Configuration& c) {
 }
 
 int64_t implicit_product_pieces(const Configuration& c) {
+  if (c.type == Type::kBfloat16) return tile_product_pieces(c);
   const Correlation correlation(c);
   const PackedKernel kernel(kernel_matrices(c));
   const int64_t rows = row_product_loops()->most_rows(kernel.widest());
@@ -167,6 +168,7 @@ int64_t implicit_product_pieces(const Configuration& c) {
 
 void run_implicit_product(const Configuration& c, const Arrays& arrays, const ForEach& for_each,
                           const Finishing& finish) {
+  if (c.type == Type::kBfloat16) return run_tile_product(c, arrays, for_each, finish);
   refuse_implicit_product(c);
   const RowProductLoops& loops = *row_product_loops();
   const Correlation correlation(c);

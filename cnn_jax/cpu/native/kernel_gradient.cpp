@@ -148,21 +148,14 @@ void refuse_outer_products(const Configuration& c) {
   if (c.type != Type::kFloat32 && c.out_channels % kColumns != 0) {
     refuse("channels of the output don't fill whole vectors");
   }
-  const size_t rank = c.window.size();
-  std::vector<size_t> pictures = {0}, weights = {0};
-  for (size_t axis = 2; axis < rank + 2; ++axis) {
-    pictures.push_back(axis);
-    weights.push_back(axis + 1);
-  }
-  pictures.push_back(1);
-  weights.insert(weights.end(), {2, 1});
-  const auto sizes = [&](std::vector<int64_t> front, const std::vector<int64_t>& spatial) {
-    front.insert(front.end(), spatial.begin(), spatial.end());
-    return front;
-  };
-  if (!ordered(sizes({c.batch, c.in_channels}, c.input), c.source_strides, pictures) ||
-      !ordered(sizes({c.batch, c.out_channels}, c.output), c.destination_strides, pictures) ||
-      !ordered(sizes({1, c.out_channels, c.in_channels}, c.window), c.weights_strides, weights)) {
+  std::vector<int64_t> sizes = {1, c.out_channels, c.in_channels};
+  sizes.insert(sizes.end(), c.window.begin(), c.window.end());
+  std::vector<size_t> order = {0};
+  for (size_t axis = 3; axis < sizes.size(); ++axis) order.push_back(axis);
+  order.insert(order.end(), {2, 1});
+  if (!has_channels_last(c.batch, c.in_channels, c.input, c.source_strides) ||
+      !has_channels_last(c.batch, c.out_channels, c.output, c.destination_strides) ||
+      !ordered(sizes, c.weights_strides, order)) {
     refuse("the output's channels are not the last axis, or the input's not next to it");
   }
 }

@@ -13,6 +13,7 @@ constexpr int kVector = 16;
 constexpr int kTiles = 8;
 constexpr int64_t kPositionsKept = 512;  // measured
 constexpr int64_t kTileBytes = kVector * sizeof(NumberPair);  // of a row
+constexpr int64_t kTilePairs = kVector * kVector;
 
 // As the processor reads it.
 struct alignas(64) TileShapes {
@@ -39,7 +40,7 @@ void begin() { _tile_loadconfig(&kWholeTiles); }
 void end() { _tile_release(); }
 
 // What tiles of the result are made of.
-struct TileProducts {
+struct TileSums {
   const Bfloat16* picture;
   const NumberPair* gradient;
   size_t picture_apart, result_apart;  // bytes
@@ -50,7 +51,7 @@ struct TileProducts {
 // Of a result of two by two tiles, or of one row or one column of them, tiles 0 to 3 are the sums, 4
 // and 5 the picture, 6 and 7 the gradient.
 template <int kDown, int kAcross>
-void sum_tiles(const TileProducts& p, float* result) {
+void sum_tiles(const TileSums& p, float* result) {
   float* const below = result + kVector * (p.result_apart / sizeof(float));
   if (p.fresh) {
     _tile_zero(0);
@@ -93,8 +94,8 @@ void sum_some(const MatrixProducts& p, int64_t begin, int64_t count) {
   const auto bytes = [](int64_t numbers, size_t size) {
     return static_cast<size_t>(numbers) * size;
   };
-  TileProducts tiles = {nullptr,
-                        nullptr,
+  TileSums tiles = {nullptr,
+                    nullptr,
                         bytes(p.picture_apart, sizeof(Bfloat16)),
                         bytes(p.columns, sizeof(float)),
                         p.vectors_apart,
@@ -188,9 +189,121 @@ bool turn(const Bfloat16* const* rows, int64_t count, int64_t length, Bfloat16* 
   return _mm512_cmpge_epu16_mask(largest, infinity) == 0;
 }
 
+// Of tiles as above, 4 and 5 are rows of the positions, 6 and 7 the matrix.
+template <int kDown, int kAcross>
+CNN_JAX_INLINE void multiply_tiles(const TileProducts& p, int64_t first, float* sums) {
+  const size_t apart = static_cast<size_t>(p.apart) * sizeof(Bfloat16);
+  _tile_zero(0);
+  if (kAcross > 1) _tile_zero(1);
+  if (kDown > 1) _tile_zero(2);
+  if (kDown > 1 && kAcross > 1) _tile_zero(3);
+  for (int64_t number = 0; number < p.count; ++number) {
+    const Bfloat16* row = p.elements[number].row + first * p.apart;
+    const NumberPair* matrix = p.elements[number].matrix;
+    for (int64_t at = 0; at < p.depth; at += kTileDeep) {
+      _tile_loadd(4, row, apart);
+      _tile_loadd(6, matrix, kTileBytes);
+      _tile_dpbf16ps(0, 4, 6);
+      if (kAcross > 1) {
+        _tile_loadd(7, matrix + kTilePairs, kTileBytes);
+        _tile_dpbf16ps(1, 4, 7);
+      }
+      if (kDown > 1) {
+        _tile_loadd(5, row + kVector * p.apart, apart);
+        _tile_dpbf16ps(2, 5, 6);
+      }
+      if (kDown > 1 && kAcross > 1) _tile_dpbf16ps(3, 5, 7);
+      row += kTileDeep;
+      matrix += kAcross * kTilePairs;
+    }
+  }
+  constexpr size_t kSumBytes = kAcross * kTileBytes;
+  _tile_stored(0, sums, kSumBytes);
+  if (kAcross > 1) _tile_stored(1, sums + kVector, kSumBytes);
+  if (kDown > 1) _tile_stored(2, sums + kAcross * kVector * kVector, kSumBytes);
+  if (kDown > 1 && kAcross > 1) {
+    _tile_stored(3, sums + (kAcross * kVector + 1) * kVector, kSumBytes);
+  }
+}
+
+template <int kAcross>
+CNN_JAX_INLINE void store_rows(const float* sums, const TileProducts& p, int64_t first,
+                               int64_t count) {
+  const __mmask32 which = p.columns == 2 * kVector ? ~__mmask32{0} : (__mmask32{1} << p.columns) - 1;
+  for (int64_t i = 0; i < count; ++i, sums += kAcross * kVector) {
+    Bfloat16* const to = p.to[first + i] + p.column;
+    const __m512 low = _mm512_load_ps(sums);
+    if (kAcross == 1) {
+      const auto half = (__m256i)_mm512_cvtneps_pbh(low);
+      _mm256_mask_storeu_epi16(to, static_cast<__mmask16>(which), half);
+    } else {
+      const auto whole = (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + kVector), low);
+      _mm512_mask_storeu_epi16(to, which, whole);
+    }
+  }
+}
+
+template <int kAcross>
+void multiply(const TileProducts& p) {
+  alignas(64) float sums[2 * kVector * kAcross * kVector];
+  for (int64_t first = p.first; first < p.past; first += 2 * kVector) {
+    const int64_t left = p.past - first;
+    if (left > kVector) {
+      multiply_tiles<2, kAcross>(p, first, sums);
+    } else {
+      multiply_tiles<1, kAcross>(p, first, sums);
+    }
+    store_rows<kAcross>(sums, p, first, left < 2 * kVector ? left : 2 * kVector);
+  }
+}
+
+void product(const TileProducts& p) {
+  // As in sum.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  p.columns > kVector ? multiply<2>(p) : multiply<1>(p);
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+void gather(const Bfloat16* const* rows, int64_t count, int64_t length, int64_t depth, Bfloat16* to,
+            int64_t apart) {
+  for (int64_t row = 0; row < count; ++row, to += apart) {
+    for (int64_t at = 0; at < depth; at += kTileDeep) {
+      const int64_t left = length - at;
+      const __mmask32 which = left >= kTileDeep ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      _mm512_storeu_si512(to + at, _mm512_maskz_loadu_epi16(which, rows[row] + at));
+    }
+  }
+}
+
+void pair_rows(const Bfloat16* from, int64_t apart, int64_t length, int64_t columns,
+               NumberPair* to) {
+  const __m512i places = places_of_pairs(0);
+  const __mmask32 which = (__mmask32{1} << columns) - 1;
+  for (int64_t row = 0; row < kTileDeep; row += 2, from += 2 * apart, to += kVector) {
+    const __m512i none = _mm512_setzero_si512();
+    const __m512i a = row < length ? _mm512_maskz_loadu_epi16(which, from) : none;
+    const __m512i b = row + 1 < length ? _mm512_maskz_loadu_epi16(which, from + apart) : none;
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(a, places, b));
+  }
+}
+
+void pair_columns(const Bfloat16* from, int64_t apart, int64_t length, int64_t columns,
+                  NumberPair* to) {
+  const __mmask32 which = length == kTileDeep ? ~__mmask32{0} : (__mmask32{1} << length) - 1;
+  __m512i rows[kVector];
+#pragma GCC unroll 16
+  for (int i = 0; i < kVector; ++i) {
+    rows[i] = _mm512_maskz_loadu_epi16(i < columns ? which : 0, from + i * apart);
+  }
+  exchange(rows);
+#pragma GCC unroll 16
+  for (int i = 0; i < kVector; ++i) _mm512_storeu_si512(to + i * kVector, rows[i]);
+}
+
 }  // namespace
 
 extern const MatrixUnitLoops matrix_units_amx_bf16;
-const MatrixUnitLoops matrix_units_amx_bf16 = {begin, end, sum, turn};
+const MatrixUnitLoops matrix_units_amx_bf16 = {begin,  end,    sum,       turn,
+                                               product, gather, pair_rows, pair_columns};
 
 }  // namespace cnn_jax

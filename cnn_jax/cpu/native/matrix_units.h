@@ -12,6 +12,10 @@ namespace cnn_jax {
 constexpr int64_t kPositionsAtOnce = 32;
 constexpr int64_t kRowsAtOnce = 16;
 
+// Of a product with a kernel: numbers that are multiplied at once, columns of a tile, and tiles that
+// are computed side by side.
+constexpr int64_t kTileDeep = 32, kTileWide = 16, kMostAcross = 2;
+
 // An element of the window: where what it meets of the picture begins, and its part of the result.
 struct MatrixElement {
   const Bfloat16* picture;
@@ -30,6 +34,24 @@ struct MatrixProducts {
   bool fresh;
 };
 
+// What positions meet at an element of the window: the first one's row, and the matrix.
+struct TileElement {
+  const Bfloat16* row;
+  const NumberPair* matrix;
+};
+
+// A block of columns, at positions [first, past), of the sum of products of rows, `apart` from one
+// position to the next, with matrices. Positions that don't fill tiles are followed by others that may
+// be read.
+struct TileProducts {
+  const TileElement* elements;
+  int64_t count;
+  int64_t apart, depth;
+  Bfloat16* const* to;  // of all positions
+  int64_t first, past;
+  int64_t column, columns;  // of the result
+};
+
 struct MatrixUnitLoops {
   // Called before and after products, by the thread that has them computed.
   void (*begin)();
@@ -43,6 +65,19 @@ struct MatrixUnitLoops {
   // `length`. Returns whether all numbers are finite.
   bool (*turn)(const Bfloat16* const* rows, int64_t count, int64_t length, Bfloat16* to,
                int64_t apart);
+
+  void (*product)(const TileProducts&);
+
+  // Writes rows one after the other, `apart`, those of `length` filled with zeros up to a `depth`.
+  void (*gather)(const Bfloat16* const* rows, int64_t count, int64_t length, int64_t depth,
+                 Bfloat16* to, int64_t apart);
+
+  // Pairs of a matrix's rows, or of its columns' numbers, filled with zeros to a tile. What is given
+  // lies row by row, or column by column, `apart`.
+  void (*pair_rows)(const Bfloat16* from, int64_t apart, int64_t length, int64_t columns,
+                    NumberPair* to);
+  void (*pair_columns)(const Bfloat16* from, int64_t apart, int64_t length, int64_t columns,
+                       NumberPair* to);
 };
 
 // Null on other processors, and where the system doesn't let the process use them.

@@ -15,6 +15,14 @@ Along shorter(const KernelMatrices& k) {
 
 }  // namespace
 
+int64_t KernelMatrices::place(int64_t matrix) const {
+  const int64_t element = matrix % elements();
+  return matrix / elements() * group_stride +
+         element / (window[1] * window[2]) * window_strides[0] +
+         element / window[2] % window[1] * window_strides[1] +
+         element % window[2] * window_strides[2];
+}
+
 KernelMatrices kernel_matrices(const Configuration& c) {
   const bool forward = c.kind == Kind::kForward;
   KernelMatrices made = {};
@@ -58,14 +66,8 @@ void PackedKernel::pack(const float* kernel, int64_t matrix, float* packed) cons
 }
 
 void PackedKernel::pack_block(const float* kernel, int64_t matrix, int64_t block, float* to) const {
-  const int64_t element = matrix % kernel_.elements(), group = matrix / kernel_.elements();
-  const int64_t* const window = kernel_.window;
-  const int64_t* const strides = kernel_.window_strides;
-  const float* const from = kernel + group * kernel_.group_stride +
-                            element / (window[1] * window[2]) * strides[0] +
-                            element / window[2] % window[1] * strides[1] +
-                            element % window[2] * strides[2] +
-                            first_column(block) * kernel_.column_stride;
+  const float* const from =
+      kernel + kernel_.place(matrix) + first_column(block) * kernel_.column_stride;
   if (along == Along::kRow) return copy_columns(from, block, to);
   for (int64_t begin = 0; begin < kernel_.length; begin += kTurned) {
     copy_rows(from, begin, std::min(kernel_.length, begin + kTurned), block, to);

@@ -17,6 +17,9 @@ struct KernelMatrices {
   int64_t group_stride, window_strides[3], length_stride, column_stride;
 
   int64_t elements() const { return window[0] * window[1] * window[2]; }
+
+  // Where a matrix begins, counted through groups and elements.
+  int64_t place(int64_t matrix) const;
 };
 
 // Those of a convolution or its input gradient.

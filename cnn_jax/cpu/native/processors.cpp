@@ -65,7 +65,7 @@ bool may_use_matrix_units() {
   unsigned a, b, c, d;
   if (level() != Level::kV4 || __get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
   const bool tiles = (d >> 24 & 1) != 0, bfloat16 = (d >> 22 & 1) != 0;
-  return tiles && bfloat16 && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return tiles && bfloat16 && has_pairs() && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
 #else
   return false;
 #endif

@@ -1,11 +1,13 @@
 #include "tile_gradient.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <vector>
 
 #include "gapped_line.h"
 #include "matrix_units.h"
+#include "thread_units.h"
 #include "threads.h"
 #include "workspace.h"
 
@@ -27,6 +29,19 @@ constexpr int64_t kFurthest = int64_t{16} << 10;
 // How many pieces of work there are at least, if they can be had.
 constexpr int64_t kPieces = 8;
 constexpr int64_t kMostNumbers = int64_t{16} << 20;  // of all parts
+
+GappedLine line_of(const Configuration& c) {
+  const Sizes input(c.input, 1), output(c.output, 1), window(c.window, 1), stride(c.stride, 1);
+  const Sizes dilation(c.dilation, 1), low(c.padding_low, 0);
+  std::array<LineAxis, 3> axes;
+  for (int axis = 0; axis < 3; ++axis) {
+    axes[axis] = {output[axis], stride[axis], {}, input[axis]};
+    for (int64_t element = 0; element < window[axis]; ++element) {
+      axes[axis].shifts.push_back(element * dilation[axis] - low[axis]);
+    }
+  }
+  return GappedLine(c.batch, axes);
+}
 
 int64_t filled_up(int64_t count, int64_t step) { return divided_up(count, step) * step; }
 
@@ -58,18 +73,6 @@ struct Cut {
   int64_t parts, blocks;
 };
 
-// Matrix units set up for the calling thread.
-class Units {
- public:
-  explicit Units(const MatrixUnitLoops& loops) : loops_(loops) { loops_.begin(); }
-  ~Units() { loops_.end(); }
-  Units(const Units&) = delete;
-  Units& operator=(const Units&) = delete;
-
- private:
-  const MatrixUnitLoops& loops_;
-};
-
 class TileSum {
  public:
   TileSum(const GappedLine& line, const Cut& cut, const Arrays& arrays,
@@ -94,7 +97,7 @@ class TileSum {
   // Adds up what lies in a part of the line; false where a number of the picture is not finite.
   bool run(int64_t part, float* result) {
     bool fresh = true, finite = true;
-    const Units units(loops_);
+    const ThreadUnits units(loops_);
     const int64_t first = part * cut_.total / cut_.parts;
     const int64_t past = (part + 1) * cut_.total / cut_.parts;
     for (int64_t piece = first; piece < past && finite; ++piece, fresh = false) {
@@ -122,7 +125,8 @@ class TileSum {
   NumberPair* paired() const { return static_cast<NumberPair*>(gradients_.data()); }
 
   void pair_gradients(int64_t begin, int64_t count) {
-    line_.find_rows(line_.gradient, begin, begin + count, gradient_, cut_.out, nothing_.data(),
+    const Grid whole = {line_.count, {{}, 1}, {{}, 0}, line_.count};
+    line_.find_rows(whole, begin, begin + count, gradient_, cut_.out, nothing_.data(),
                     rows_.data());
     pairs_.pair(rows_.data(), count / 2, cut_.out, {paired(), cut_.together / 2 * kVector, kVector});
   }
@@ -153,13 +157,13 @@ class TileSum {
 
 bool fits_matrix_units(const Configuration& c) {
   return matrix_unit_loops() != nullptr && pair_product_loops() != nullptr &&
-         GappedLine(c).reach() <= kFurthest;
+         line_of(c).reach() <= kFurthest;
 }
 
 bool run_on_matrix_units(const Configuration& c, const Arrays& arrays, int threads) {
   const MatrixUnitLoops& loops = *matrix_unit_loops();
   const PairProductLoops& pairs = *pair_product_loops();
-  const GappedLine line(c);
+  const GappedLine line = line_of(c);
   const Cut cut(c, line);
   const auto result = static_cast<Bfloat16*>(arrays.weights);
   const Workspace sums(static_cast<size_t>(cut.parts * cut.size()) * sizeof(float));

@@ -53,18 +53,19 @@ Correlation::Correlation(const Configuration& c) : groups(c.groups), batch(c.bat
   const size_t missing = 3 - c.window.size();
   for (size_t axis = 0; axis < 3; ++axis) {
     if (axis < missing) {
-      given[axis] = window[axis] = 1;
+      given[axis] = made[axis] = window[axis] = 1;
       given_stride[axis] = result_stride[axis] = 0;
       phases[axis] = phases_of(Kind::kForward, {1, 1, 1, 1, 0});
       continue;
     }
     const size_t i = axis - missing;
     given[axis] = forward ? c.input[i] : c.output[i];
+    made[axis] = forward ? c.output[i] : c.input[i];
     window[axis] = c.window[i];
     given_stride[axis] = from[i + 2];
     result_stride[axis] = to[i + 2];
-    phases[axis] = phases_of(c.kind, {forward ? c.output[i] : c.input[i], c.window[i], c.stride[i],
-                                      c.dilation[i], c.padding_low[i]});
+    phases[axis] = phases_of(
+        c.kind, {made[axis], c.window[i], c.stride[i], c.dilation[i], c.padding_low[i]});
   }
 }
 

@@ -24,7 +24,7 @@ struct Correlation {
 
   int64_t groups, batch;
   int64_t length, columns;  // the channels of a group that are given, and those made
-  int64_t given[3], window[3];
+  int64_t given[3], made[3], window[3];  // sizes
   int64_t given_stride[3], result_stride[3], given_image, result_image;
   std::vector<Phase> phases[3];
 };
