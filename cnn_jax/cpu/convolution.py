@@ -89,6 +89,11 @@ class Convolution:
         return self.out_shape[self.out_axes.second]
 
     @property
+    def in_group(self) -> tuple[int, int]:
+        """The channels of a group, that are given and that are made."""
+        return self.in_channels // self.feature_groups, self.out_channels // self.feature_groups
+
+    @property
     def empty(self) -> bool:
         """Whether any of the arrays has no elements."""
         return 0 in self.lhs_shape or 0 in self.rhs_shape or 0 in self.out_shape

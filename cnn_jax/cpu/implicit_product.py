@@ -49,7 +49,7 @@ def wins(convolution: Convolution) -> bool:
         return tile_product.wins(c)
     if not _applies(c):
         return False
-    inputs, outputs = _in_group(c)
+    inputs, outputs = c.in_group
     strided = max(*c.stride, *c.lhs_dilation) > 1
     single = max(c.window) == 1
     if single and not strided:
@@ -71,7 +71,7 @@ def wins(convolution: Convolution) -> bool:
 
 def _strided_gradient_wins(convolution: Convolution) -> bool:
     c = convolution
-    inputs, outputs = _in_group(c)
+    inputs, outputs = c.in_group
     if outputs >= _WIDE_GRADIENT:
         return True
     if c.rank == 1 and c.feature_groups > 1 and c.lhs_dilation[0] >= _LARGE_STRIDE_OF_GROUPS:
@@ -113,7 +113,7 @@ def helps(convolution: Convolution) -> bool:
         return tile_product.helps(c)
     if not _applies(c):
         return False
-    inputs, outputs = _in_group(c)
+    inputs, outputs = c.in_group
     # A window that covers the picture meets padding for the most part.
     beyond = sum(w > n for w, n in zip(c.window, c.input, strict=True))
     product = max(*c.window, *c.stride, *c.lhs_dilation) == 1
@@ -134,9 +134,5 @@ def _applies(c: Convolution) -> bool:
 
 
 def _has_many_products(c: Convolution) -> bool:
-    inputs, _ = _in_group(c)
+    inputs, _ = c.in_group
     return inputs * math.prod(c.window) >= _FEWEST_PRODUCTS * math.prod(c.lhs_dilation)
-
-
-def _in_group(c: Convolution) -> tuple[int, int]:
-    return c.in_channels // c.feature_groups, c.out_channels // c.feature_groups

@@ -10,7 +10,7 @@ them and 16 channels on either side are multiplied at once.
 import math
 from typing import NamedTuple
 
-from cnn_jax.cpu import native_library
+from cnn_jax.cpu import gapped_line, native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
 # In bfloat16 the output's channels fill whole vectors. In float32 oneDNN is faster where they don't
@@ -124,12 +124,5 @@ def _pairs_win(layer: _Layer) -> bool:
 
 
 def _filled(c: Convolution) -> float:
-    """What part of the line, with its gaps, are positions; see native/gapped_line.cpp."""
-    filled = 1.0
-    for size, output, window, stride, dilation, (low, _) in zip(
-        c.input, c.window, c.output, c.rhs_dilation, c.stride, c.padding, strict=True
-    ):
-        before, after = -(-low // stride), max(0, ((window - 1) * dilation - low) // stride)
-        met = output + after
-        filled *= output / max(met, min(met, -(-size // stride)) + before)
-    return filled
+    low = [low for low, _ in c.padding]
+    return gapped_line.filled(c.input, c.window, c.output, c.rhs_dilation, c.stride, low)

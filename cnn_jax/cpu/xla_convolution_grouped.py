@@ -25,8 +25,7 @@ def joined(groups: int, channels: int, enough: int, most_calls: int) -> int:
 def forward(c: Convolution, lhs: jax.Array, rhs: jax.Array, *, together: int) -> jax.Array:
     """A convolution with several feature groups."""
     calls = c.feature_groups // together
-    inputs = c.in_channels // c.feature_groups
-    outputs = c.out_channels // c.feature_groups
+    inputs, outputs = c.in_group
     spatial = len(c.window)
     kernel = lax.reshape(layout.right(c, rhs), (*c.window, inputs, calls, together, outputs))
     if together > 1:

@@ -2,6 +2,7 @@
 
 import functools
 
+import channels_last
 import exact_sums
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,41 @@ def whatever_the_shape(monkeypatch):
     # Of the poolings' family is what follows a convolution, too.
     with cpu.installed(kernels=["implicit", "pooling"]):
         yield
+
+
+def kernels_of(size, channels, window=3, dtype="bfloat16", batch=8, **keywords):
+    """That of the result, and of the gradient by x."""
+    inputs = channels[0] // keywords.get("groups", 1)
+    kernel = (*(window,) * len(size), inputs, channels[1])
+    return channels_last.kernels_of((batch, *size, channels[0]), kernel, dtype, **keywords)[:2]
+
+
+def test_layers_with_enough_channels_are_computed_by_it():
+    assert kernels_of((28, 28), (64, 64), padding=1) == [MINE, MINE]
+    assert kernels_of((28, 28), (48, 16), padding=1) == [MINE, "oneDNN"]
+    assert kernels_of((28, 28), (16, 48), padding=1) == ["oneDNN", MINE]
+    assert kernels_of((500,), (64, 96), 5) == [MINE, MINE]
+    assert kernels_of((12, 12, 12), (64, 64), padding=1) == [MINE, MINE]
+    assert kernels_of((28, 28), (64, 64), stride=2) == [MINE, MINE]
+    assert kernels_of((28, 28), (256, 256), groups=2, padding=1) == [MINE, MINE]
+
+
+def test_gradients_with_a_stride_are_with_fewer():
+    assert kernels_of((28, 28), (8, 16), stride=2)[1] == MINE
+    assert kernels_of((28, 28), (128, 128), groups=8, stride=2)[1] == MINE
+    assert MINE not in kernels_of((28, 28), (4, 16), stride=2)
+
+
+def test_other_layers_are_not():
+    assert MINE not in kernels_of((28, 28), (128, 128), 1)
+    assert MINE not in kernels_of((28, 28), (32, 32), padding=1)
+    assert MINE not in kernels_of((28, 28), (256, 256), groups=4, padding=1)
+    assert MINE not in kernels_of((28, 28), (64, 64), dtype="float32", padding=1)
+    # Of 8 by 8 places 2 by 2 are positions.
+    assert kernels_of((8, 8), (64, 64), 7)[0] != MINE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native_library, "has_matrix_units", lambda: False)
+        assert MINE not in kernels_of((28, 28), (64, 64), padding=1)
 
 
 # Tiles are 16 positions by 16 columns, two by two of them, and 32 numbers deep.
