@@ -10,8 +10,9 @@ import math
 from cnn_jax.cpu import native_library
 from cnn_jax.cpu.convolution import Convolution, Kind
 
-# Measured: with fewer channels vectors are all but empty.
-_FEWEST_CHANNELS = 5
+# Measured: with fewer channels vectors are all but empty. Of bfloat16 oneDNN takes each channel for
+# a group.
+_FEWEST_CHANNELS = {"float32": 5, "bfloat16": 2}
 # oneDNN's kernels work along a row.
 _SHORT_ROW = 5
 # In bfloat16, beside matrix units, where alone it was measured.
@@ -27,10 +28,10 @@ def wins(convolution: Convolution) -> bool:
     if not _applies(c) or math.prod(c.slid) == 1:
         return False
     if c.rank != 2:
-        return _channels(c) >= _FEWEST_CHANNELS
+        return _channels(c) >= _FEWEST_CHANNELS[c.dtype]
     if c.kind is Kind.KERNEL_GRADIENT:
         own = max(c.output) <= _LARGEST_WINDOW and max(c.stride) == 1
-        return not own and _channels(c) >= _FEWEST_CHANNELS
+        return not own and _channels(c) >= _FEWEST_CHANNELS[c.dtype]
     if _has_large_result(c) and (c.kind is Kind.INPUT_GRADIENT or _rarely_leaves_rows(c)):
         return True
     if max(c.lhs_dilation) > 1:

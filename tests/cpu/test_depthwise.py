@@ -46,6 +46,13 @@ def test_those_in_1_and_3_dimensions_are_computed_by_it(dtype):
     assert kernels_of((9, 9, 9), 32, dtype=dtype, padding=1) == [MINE] * 3
 
 
+def test_in_bfloat16_they_are_from_two_channels_on():
+    assert kernels_of((300,), 2, padding=1, dtype="bfloat16") == [MINE] * 3
+    assert kernels_of((9, 9, 9), 2, padding=1, dtype="bfloat16") == [MINE] * 3
+    assert kernels_of((30, 30), 2, window=7, padding=3, dtype="bfloat16")[2] == MINE
+    assert MINE not in kernels_of((300,), 4, padding=1)
+
+
 def test_in_2_dimensions_those_are_for_which_onednn_has_no_kernel_of_its_own():
     assert kernels_of((30, 30), 32, padding=1) == ["oneDNN"] * 3
     assert kernels_of((30, 30), 32, padding=1, stride=2) == ["oneDNN"] * 3
